@@ -1,0 +1,292 @@
+/**
+ * The one registry of faults. Every error that leaves a module is an {@link HkaError} with a code from here; what a
+ * gateway client may see is `publicMessage` and nothing else, what an operator sees is `message`.
+ *
+ * A denial (unknown key, expired key) is not an error: verification returns a discriminated union instead.
+ * Invariant: no message, detail or cause carries a key, token, secret or pepper. docs/errors.md is generated from this.
+ */
+
+export interface ErrorKind {
+  /** HTTP status a gateway client gets when this fault stops a request. */
+  readonly status: number;
+  /** What that client may read. Says nothing about the inside. */
+  readonly publicMessage: string;
+  /** Whether the same call may succeed later with nothing changed by hand. */
+  readonly retryable: boolean;
+  /** Exit status of the command line: 1 internal, 2 usage, 3 not found, 4 configuration, 5 dependency, 6 conflict. */
+  readonly exitCode: 1 | 2 | 3 | 4 | 5 | 6;
+  /** For the operator: what it means and what to do. */
+  readonly help: string;
+}
+
+const UNEXPECTED = 'An unexpected error occurred';
+const UNAVAILABLE = 'Service unavailable';
+
+export const ERRORS = {
+  HKA_INTERNAL: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: false,
+    exitCode: 1,
+    help: 'A fault in this program. The log line carries the stack; please report it.',
+  },
+  HKA_USAGE: {
+    status: 400,
+    publicMessage: 'Bad request',
+    retryable: false,
+    exitCode: 2,
+    help: 'The command was called with arguments it does not take. `--help` shows what it takes.',
+  },
+  HKA_CONFIG_INVALID: {
+    status: 500,
+    publicMessage: 'Invalid plugin configuration',
+    retryable: false,
+    exitCode: 4,
+    help: 'A configuration file or a plugin configuration breaks its schema. Every violation is listed with its path, what was found and what is allowed.',
+  },
+  HKA_PEPPER_UNREADABLE: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: false,
+    exitCode: 4,
+    help: 'The pepper file is missing, malformed, or readable by others than its owner (it must have mode 0600 or stricter).',
+  },
+  HKA_PEPPER_UNKNOWN: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: false,
+    exitCode: 4,
+    help: 'A stored credential names a pepper version that the configuration does not have. Add that version under `pepper.versions`.',
+  },
+  HKA_HASH_INVALID: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: false,
+    exitCode: 4,
+    help: 'A stored hash is not an argon2id PHC string, or its m, t or p lies outside the accepted limits. Restore or re-issue that credential.',
+  },
+  HKA_VERIFIER_BUSY: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'The bounded argon2 queue is full or its wait was too long. Keys verified before are not affected. Add cores or raise `argon2.concurrency` and `argon2.queue_max`.',
+  },
+  HKA_KEY_REFUSED: {
+    status: 400,
+    publicMessage: 'Bad request',
+    retryable: false,
+    exitCode: 4,
+    help: 'A key offered for import cannot be taken: it is empty, too long, or has the form of an issued key.',
+  },
+  HKA_STORE_UNAVAILABLE: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'The credential store cannot be reached or read.',
+  },
+  HKA_STORE_CORRUPT: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 4,
+    help: 'The credential store holds something that is not a credential. A running server keeps its last good version; mend the place the message names.',
+  },
+  HKA_STORE_WRITE_FAILED: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'Writing the credential store failed (full disk, read-only file system, rights). The previous version is untouched.',
+  },
+  HKA_STORE_LOCKED: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'Another process holds the lock of the credential store. A lock left by a killed process is taken over after 10 seconds.',
+  },
+  HKA_CREDENTIAL_EXISTS: {
+    status: 409,
+    publicMessage: 'Conflict',
+    retryable: false,
+    exitCode: 6,
+    help: 'A credential with this id exists already, with other contents.',
+  },
+  HKA_CREDENTIAL_NOT_FOUND: {
+    status: 404,
+    publicMessage: 'Not found',
+    retryable: false,
+    exitCode: 3,
+    help: 'No credential has this id.',
+  },
+  HKA_CONFLICT: {
+    status: 409,
+    publicMessage: 'Conflict',
+    retryable: true,
+    exitCode: 6,
+    help: 'The credential was changed by somebody else in the meantime. Read it again and repeat.',
+  },
+  HKA_ANONYMOUS_UNKNOWN: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: false,
+    exitCode: 4,
+    help: 'The consumer named by `anonymous` does not exist in Kong. Create it, or correct the plugin configuration.',
+  },
+  HKA_CONSUMER_LOOKUP: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: true,
+    exitCode: 5,
+    help: 'Kong could not look the consumer up.',
+  },
+  HKA_EVENT_DEADLINE: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'A request was not decided within `server.event_deadline_ms`. The log says what it waited for.',
+  },
+  HKA_DRAINING: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'The plugin server is shutting down.',
+  },
+  HKA_PROTOCOL: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: false,
+    exitCode: 1,
+    help: 'The peer on the plugin socket sent something that is not part of the protocol. Only Kong should be able to open this socket.',
+  },
+  HKA_SOCKET: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: false,
+    exitCode: 5,
+    help: 'The socket cannot be made: another server answers on it, its folder is missing, or its path is longer than 107 bytes.',
+  },
+  HKA_REFERENCE_INVALID: {
+    status: 500,
+    publicMessage: 'Invalid plugin configuration',
+    retryable: false,
+    exitCode: 4,
+    help: 'A secret reference is not of the form vault://mount/path#field, or has segments that could leave its path.',
+  },
+  HKA_VAULT_UNAVAILABLE: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'Vault cannot be reached, or answered 5xx. Cached secrets are used up to `vault.secrets.stale_if_error_seconds`.',
+  },
+  HKA_VAULT_SEALED: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'Vault is sealed. Unseal it.',
+  },
+  HKA_VAULT_TIMEOUT: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'Vault did not answer within `vault.timeout_ms`.',
+  },
+  HKA_VAULT_TLS: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 4,
+    help: "Vault's certificate was refused. Set `vault.ca_file` to the CA that signed it; verification can't be switched off.",
+  },
+  HKA_VAULT_LOGIN: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'Logging in to Vault failed. Check `vault.auth`, and whether the token, role id or secret id is still valid.',
+  },
+  HKA_VAULT_FORBIDDEN: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 5,
+    help: "The token's policy does not allow reading this path. Vault answers 403 for paths that do not exist, too.",
+  },
+  HKA_VAULT_NOT_FOUND: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 3,
+    help: 'There is no secret at this path, or its version was deleted. A stale value is never used for this.',
+  },
+  HKA_VAULT_FIELD_MISSING: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 3,
+    help: 'The secret exists, but does not have the field that the reference names.',
+  },
+  HKA_VAULT_MALFORMED: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 5,
+    help: 'Vault (or something in its place) answered with what is not a secret.',
+  },
+  HKA_SECRET_UNUSABLE: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 4,
+    help: "The secret's value is empty, or has bytes (such as line breaks) that a header cannot carry.",
+  },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** An error with a stable code. Match on `code`, not on the class: two copies of this module may be loaded. */
+export class HkaError extends Error {
+  readonly code: ErrorCode;
+  /** Further facts for log and `--json`, never secret. */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; details?: Record<string, unknown> } = {}) {
+    super(message, options.cause === undefined ? {} : { cause: options.cause });
+    this.name = 'HkaError';
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+
+  get kind(): ErrorKind {
+    return ERRORS[this.code];
+  }
+}
+
+/** Whether `error` is one of ours, across copies of this module. */
+export function isHkaError(error: unknown): error is HkaError {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code in ERRORS;
+}
+
+/** The message of anything thrown, for a place where only text goes. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** `error` as an {@link HkaError}: itself if it is one, else wrapped as HKA_INTERNAL. */
+export function toHkaError(error: unknown): HkaError {
+  if (isHkaError(error)) return error;
+  return new HkaError('HKA_INTERNAL', messageOf(error), { cause: error });
+}
+
+/** The errno name (`ENOENT`) of a failed system call, if `error` is one. */
+export function errnoOf(error: unknown): string | undefined {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  return undefined;
+}

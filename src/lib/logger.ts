@@ -1,0 +1,66 @@
+/**
+ * Structured logging. Lines are JSON on standard error (Kong merges a plugin server's output into its own log; stdout
+ * belongs to commands). Errors are cut down to code, message and stack: a raw error of an HTTP client can carry tokens.
+ */
+import { pino, destination } from 'pino';
+import { isHkaError } from './errors.ts';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
+
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** What of an error may be logged. `cause` is followed by message only. */
+export function describeError(error: unknown): Record<string, unknown> {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const described: Record<string, unknown> = { name: error.name, message: error.message };
+  if ('code' in error && typeof error.code === 'string') described['code'] = error.code;
+  if (isHkaError(error)) {
+    Object.assign(described, error.details);
+    if (error.code === 'HKA_INTERNAL') described['stack'] = (error.cause as Error | undefined)?.stack ?? error.stack;
+  } else {
+    described['stack'] = error.stack;
+  }
+  if (error.cause instanceof Error) described['cause'] = error.cause.message;
+  return described;
+}
+
+/** A logger that writes JSON lines to file descriptor `fd` (2 unless told), synchronously so that a crash loses none. */
+export function createLogger(level: LogLevel, fd = 2): Logger {
+  return pino(
+    {
+      level,
+      base: { app: 'hashed-key-auth', pid: process.pid },
+      serializers: { err: describeError },
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: {
+        paths: ['key', 'token', 'secret', 'pepper', 'password', '*.key', '*.token', '*.secret', '*.pepper', '*.password'],
+        censor: '[redacted]',
+      },
+    },
+    destination({ dest: fd, sync: true }),
+  );
+}
+
+/** Passes at most one line for the same `key` in `intervalMs`; the next one says how many were held back. */
+export function createLogLimiter(intervalMs: number, now: () => number = Date.now) {
+  const seen = new Map<string, { until: number; held: number }>();
+  return (key: string, write: (heldBack: number) => void): void => {
+    const at = now();
+    const entry = seen.get(key);
+    if (entry !== undefined && at < entry.until) {
+      entry.held += 1;
+      return;
+    }
+    if (seen.size > 1000) seen.clear();
+    seen.set(key, { until: at + intervalMs, held: 0 });
+    write(entry?.held ?? 0);
+  };
+}
