@@ -1,0 +1,45 @@
+# The commands of this project. `make demo` and `make test` need nothing but Node 20, npm and (for Vault) Go.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+NODE ?= node
+
+.PHONY: help install build demo test check bench vault format generate clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --no-fund --no-audit
+	@touch $@
+
+install: node_modules/.installed
+
+build: install
+	@npx --no-install tsc -p tsconfig.json
+
+vault: ## find a Vault server (VAULT_BIN, PATH, cache), or build 1.21.1 from the Go proxy once
+	@scripts/vault.sh
+
+demo: build ## run the main job end to end and say what is seen
+	@$(NODE) dist/scripts/demo.js
+
+test: build vault-if-possible ## run every test
+	@$(NODE) dist/scripts/run-tests.js
+
+check: build ## types, lint, format, generated files up to date
+	@npx --no-install oxlint --deny-warnings src test bench scripts
+	@npx --no-install prettier --check --log-level warn .
+	@$(NODE) dist/scripts/generate.js --check
+	@echo "check: all good"
+
+bench: build ## measure, as tables with ratios
+	@$(NODE) dist/bench/main.js
+
+generate: build ## write what is generated from schemas/ and src/lib/errors.ts
+	@$(NODE) dist/scripts/generate.js
+
+format: install
+	@npx --no-install prettier --write --log-level warn .
+
+clean: ## remove what was built
+	rm -rf dist node_modules
