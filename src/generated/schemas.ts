@@ -1,0 +1,677 @@
+// Generated from schemas/ by `make generate`. Do not edit.
+
+export const pluginConfigSchema = {
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "title": "PluginConfig",
+  "description": "Configuration of the Kong plugin hashed-key-auth. The first eight fields are those of Kong's key-auth.",
+  "type": "object",
+  "additionalProperties": false,
+  "properties": {
+    "key_names": {
+      "description": "Names under which a key is looked for, in order, in the places that are switched on.",
+      "type": "array",
+      "default": [
+        "apikey"
+      ],
+      "items": {
+        "description": "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 256,
+        "pattern": "^[A-Za-z0-9_-]+$",
+        "x-kong-match": "^[%w_-]+$"
+      }
+    },
+    "hide_credentials": {
+      "description": "Remove the key from header, query and body before the request goes to the upstream.",
+      "type": "boolean",
+      "default": true
+    },
+    "anonymous": {
+      "description": "Id or username of the consumer that a request goes on as when it cannot be authenticated.",
+      "type": "string",
+      "minLength": 1,
+      "maxLength": 1024
+    },
+    "key_in_header": {
+      "description": "Look for the key in the request's headers.",
+      "type": "boolean",
+      "default": true
+    },
+    "key_in_query": {
+      "description": "Look for the key in the request's query string.",
+      "type": "boolean",
+      "default": true
+    },
+    "key_in_body": {
+      "description": "Look for the key in form-urlencoded, multipart and JSON request bodies.",
+      "type": "boolean",
+      "default": false
+    },
+    "run_on_preflight": {
+      "description": "Whether OPTIONS requests need a key. When false they pass without one.",
+      "type": "boolean",
+      "default": true
+    },
+    "realm": {
+      "description": "Realm for the WWW-Authenticate header of a 401. No control characters.",
+      "type": "string",
+      "minLength": 1,
+      "maxLength": 1024,
+      "pattern": "^[^\\u0000-\\u001f\\u007f]+$",
+      "x-kong-not-match": "%c"
+    },
+    "upstream_secrets": {
+      "description": "Secrets read from Vault and sent to the upstream once a request is authenticated.",
+      "type": "array",
+      "default": [],
+      "maxItems": 16,
+      "items": {
+        "description": "One secret and the header that carries it to the upstream.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": [
+          "header",
+          "reference"
+        ],
+        "properties": {
+          "header": {
+            "description": "Header that carries the secret; what a client sends under this name never passes.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[A-Za-z0-9_-]+$",
+            "x-kong-match": "^[%w_-]+$"
+          },
+          "reference": {
+            "description": "Where the secret lies in Vault: vault://mount/path#field.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "x-kong-referenceable": true
+          },
+          "template": {
+            "description": "Text around the secret, such as 'Bearer {value}'; {value} stands for the secret.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "default": "{value}",
+            "x-kong-referenceable": true,
+            "x-kong-encrypted": true
+          }
+        }
+      }
+    }
+  }
+} as const;
+
+export const serverConfigSchema = {
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "title": "ServerConfig",
+  "description": "Configuration file of the hashed-key-auth server and command line. Relative paths start at the file's folder.",
+  "type": "object",
+  "additionalProperties": false,
+  "required": [
+    "store",
+    "pepper"
+  ],
+  "properties": {
+    "server": {
+      "description": "The plugin server that Kong talks to.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "socket": {
+          "description": "Path of the Unix socket, at most 107 bytes. The same as Kong's pluginserver_…_socket.",
+          "type": "string",
+          "minLength": 1,
+          "default": "hashed-key-auth.sock"
+        },
+        "socket_mode": {
+          "description": "Rights on the socket: 0600 for Kong under the same user, 0660 together with socket_group.",
+          "type": "string",
+          "enum": [
+            "0600",
+            "0660"
+          ],
+          "default": "0600"
+        },
+        "socket_group": {
+          "description": "Numeric group id that owns the socket. Needs socket_mode 0660.",
+          "type": "integer",
+          "minimum": 0,
+          "maximum": 4294967294
+        },
+        "event_deadline_ms": {
+          "description": "A request not decided after this time is answered 503. Keep it below Kong's 60 s.",
+          "type": "integer",
+          "minimum": 100,
+          "maximum": 55000,
+          "default": 5000,
+          "x-unit": "ms"
+        },
+        "drain_ms": {
+          "description": "How long requests in flight may take to finish after SIGTERM.",
+          "type": "integer",
+          "minimum": 0,
+          "maximum": 60000,
+          "default": 5000,
+          "x-unit": "ms"
+        },
+        "max_connections": {
+          "description": "Connections open at once; one more is closed, which Kong answers with an error.",
+          "type": "integer",
+          "minimum": 16,
+          "maximum": 65536,
+          "default": 8192
+        },
+        "max_frame_bytes": {
+          "description": "Largest message taken from Kong. Bounds the memory one connection can hold.",
+          "type": "integer",
+          "minimum": 65536,
+          "maximum": 268435456,
+          "default": 16777216,
+          "x-unit": "bytes"
+        }
+      }
+    },
+    "store": {
+      "description": "Where the hashed credentials are kept.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": [
+        "type",
+        "path"
+      ],
+      "properties": {
+        "type": {
+          "description": "Kind of store.",
+          "type": "string",
+          "enum": [
+            "file"
+          ]
+        },
+        "path": {
+          "description": "The YAML file of hashed credentials.",
+          "type": "string",
+          "minLength": 1
+        },
+        "poll_ms": {
+          "description": "How often the file is looked at in case the system reports no change of it.",
+          "type": "integer",
+          "minimum": 50,
+          "maximum": 60000,
+          "default": 500,
+          "x-unit": "ms"
+        }
+      }
+    },
+    "pepper": {
+      "description": "The pepper: a secret that is mixed into every hash and is kept apart from the store.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": [
+        "current",
+        "versions"
+      ],
+      "properties": {
+        "current": {
+          "description": "Id of the version that new hashes use.",
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 32,
+          "pattern": "^[A-Za-z0-9._-]+$"
+        },
+        "versions": {
+          "description": "Every version that some credential still uses.",
+          "type": "array",
+          "minItems": 1,
+          "maxItems": 64,
+          "items": {
+            "description": "One version, from a file or from Vault.",
+            "type": "object",
+            "additionalProperties": false,
+            "required": [
+              "id"
+            ],
+            "properties": {
+              "id": {
+                "description": "Name of this version; credentials store it.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 32,
+                "pattern": "^[A-Za-z0-9._-]+$"
+              },
+              "file": {
+                "description": "File with the pepper, mode 0600 or stricter.",
+                "type": "string",
+                "minLength": 1
+              },
+              "reference": {
+                "description": "Where the pepper lies in Vault: vault://mount/path#field.",
+                "type": "string",
+                "minLength": 1
+              }
+            }
+          }
+        }
+      }
+    },
+    "keys": {
+      "description": "How new keys look.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "prefix": {
+          "description": "First part of every issued key, for people and secret scanners.",
+          "type": "string",
+          "pattern": "^[a-z][a-z0-9]{1,15}$",
+          "default": "hka"
+        }
+      }
+    },
+    "argon2": {
+      "description": "Cost of a hash, and how many may be computed at once. The defaults are OWASP's minimum for argon2id.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "memory_kib": {
+          "description": "Memory of one hash (argon2's m).",
+          "type": "integer",
+          "minimum": 19456,
+          "maximum": 1048576,
+          "default": 19456,
+          "x-unit": "KiB"
+        },
+        "time": {
+          "description": "Passes over that memory (argon2's t).",
+          "type": "integer",
+          "minimum": 2,
+          "maximum": 16,
+          "default": 2
+        },
+        "parallelism": {
+          "description": "Lanes of one hash (argon2's p).",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 8,
+          "default": 1
+        },
+        "concurrency": {
+          "description": "Hashes computed at once. 0 takes half the cores, at least one.",
+          "type": "integer",
+          "minimum": 0,
+          "maximum": 64,
+          "default": 0
+        },
+        "queue_max": {
+          "description": "Hashes that may wait; one more is answered 503 with Retry-After.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 100000,
+          "default": 256
+        },
+        "queue_max_age_ms": {
+          "description": "How long a hash may wait before its request is answered 503.",
+          "type": "integer",
+          "minimum": 100,
+          "maximum": 55000,
+          "default": 3000,
+          "x-unit": "ms"
+        },
+        "rehash": {
+          "description": "Replace a verified hash whose parameters or pepper version are behind.",
+          "type": "boolean",
+          "default": true
+        }
+      }
+    },
+    "cache": {
+      "description": "What the server keeps in memory. Keys are never among it.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "max_entries": {
+          "description": "Verified keys remembered at once.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 10000000,
+          "default": 100000
+        },
+        "ttl_seconds": {
+          "description": "After this time a remembered key's row is read again; argon2 is not.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 86400,
+          "default": 60,
+          "x-unit": "s"
+        },
+        "negative_max_entries": {
+          "description": "Refused keys remembered at once, apart from the verified ones.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 1000000,
+          "default": 10000
+        },
+        "negative_ttl_seconds": {
+          "description": "How long a refusal is remembered. A new credential ends it at once.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 300,
+          "default": 5,
+          "x-unit": "s"
+        },
+        "consumer_ttl_ms": {
+          "description": "How long a consumer read from Kong is used before it is read again.",
+          "type": "integer",
+          "minimum": 0,
+          "maximum": 60000,
+          "default": 1000,
+          "x-unit": "ms"
+        }
+      }
+    },
+    "vault": {
+      "description": "HashiCorp Vault or OpenBao. Needed for upstream secrets and for a pepper kept there.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": [
+        "address",
+        "auth"
+      ],
+      "properties": {
+        "address": {
+          "description": "Base address, such as https://vault.internal:8200. Plain http only on loopback.",
+          "type": "string",
+          "pattern": "^https?://[^\\s/?#@]+/?$"
+        },
+        "ca_file": {
+          "description": "PEM file of the CA that signed Vault's certificate. Default: the system's CAs.",
+          "type": "string",
+          "minLength": 1
+        },
+        "server_name": {
+          "description": "Name that Vault's certificate must carry, when it is not the address's.",
+          "type": "string",
+          "minLength": 1
+        },
+        "namespace": {
+          "description": "Namespace (Vault Enterprise, OpenBao).",
+          "type": "string",
+          "minLength": 1
+        },
+        "timeout_ms": {
+          "description": "Longest a call may take as a whole.",
+          "type": "integer",
+          "minimum": 100,
+          "maximum": 30000,
+          "default": 2000,
+          "x-unit": "ms"
+        },
+        "auth": {
+          "description": "How to log in.",
+          "type": "object",
+          "additionalProperties": false,
+          "required": [
+            "method"
+          ],
+          "properties": {
+            "method": {
+              "description": "token reads a token from a file; approle logs in with role id and secret id.",
+              "type": "string",
+              "enum": [
+                "token",
+                "approle"
+              ]
+            },
+            "token_file": {
+              "description": "File with the token, mode 0600 or stricter (method token).",
+              "type": "string",
+              "minLength": 1
+            },
+            "mount": {
+              "description": "Where the log-in method is mounted (method approle).",
+              "type": "string",
+              "pattern": "^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$",
+              "default": "approle"
+            },
+            "role_id": {
+              "description": "AppRole's role id (method approle).",
+              "type": "string",
+              "minLength": 1
+            },
+            "secret_id_file": {
+              "description": "File with AppRole's secret id, mode 0600 or stricter (method approle).",
+              "type": "string",
+              "minLength": 1
+            }
+          }
+        },
+        "mounts": {
+          "description": "KV mounts, for policies that do not allow sys/internal/ui/mounts to be read.",
+          "type": "array",
+          "default": [],
+          "items": {
+            "description": "One mount.",
+            "type": "object",
+            "additionalProperties": false,
+            "required": [
+              "path",
+              "kv_version"
+            ],
+            "properties": {
+              "path": {
+                "description": "Path of the mount, such as secret.",
+                "type": "string",
+                "minLength": 1
+              },
+              "kv_version": {
+                "description": "1 or 2.",
+                "type": "integer",
+                "enum": [
+                  1,
+                  2
+                ]
+              }
+            }
+          }
+        },
+        "secrets": {
+          "description": "How long secrets are used.",
+          "type": "object",
+          "additionalProperties": false,
+          "default": {},
+          "properties": {
+            "fresh_seconds": {
+              "description": "A secret read this recently is used as it is.",
+              "type": "integer",
+              "minimum": 1,
+              "maximum": 3600,
+              "default": 30,
+              "x-unit": "s"
+            },
+            "revalidate_seconds": {
+              "description": "Up to this age an old value is used while a new one is read in the background.",
+              "type": "integer",
+              "minimum": 0,
+              "maximum": 86400,
+              "default": 300,
+              "x-unit": "s"
+            },
+            "stale_if_error_seconds": {
+              "description": "Up to this age a value is used while Vault is out of reach; then requests get 503.",
+              "type": "integer",
+              "minimum": 0,
+              "maximum": 604800,
+              "default": 3600,
+              "x-unit": "s"
+            },
+            "max_entries": {
+              "description": "Secrets kept in memory at once.",
+              "type": "integer",
+              "minimum": 1,
+              "maximum": 1000000,
+              "default": 1000
+            }
+          }
+        }
+      }
+    },
+    "log": {
+      "description": "Logging, as JSON lines on standard error.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "level": {
+          "description": "The least level that is written.",
+          "type": "string",
+          "enum": [
+            "debug",
+            "info",
+            "warn",
+            "error",
+            "silent"
+          ],
+          "default": "info"
+        }
+      }
+    }
+  }
+} as const;
+
+export const credentialsFileSchema = {
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "title": "CredentialsFile",
+  "description": "The file store: hashed credentials as YAML, fit for Git. Nothing in it opens anything.",
+  "type": "object",
+  "additionalProperties": false,
+  "required": [
+    "format",
+    "credentials"
+  ],
+  "properties": {
+    "format": {
+      "description": "Version of this format.",
+      "type": "integer",
+      "const": 1
+    },
+    "credentials": {
+      "description": "One entry a credential.",
+      "type": "array",
+      "items": {
+        "description": "One credential.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": [
+          "id",
+          "consumer",
+          "hash",
+          "pepper",
+          "created_at",
+          "version"
+        ],
+        "properties": {
+          "id": {
+            "description": "UUID of the credential. Kong and the upstream see it.",
+            "type": "string",
+            "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+          },
+          "version": {
+            "description": "Counts the changes of this entry.",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 9007199254740991
+          },
+          "consumer": {
+            "description": "The Kong consumer, by id or by username.",
+            "type": "object",
+            "additionalProperties": false,
+            "minProperties": 1,
+            "properties": {
+              "id": {
+                "description": "UUID of the consumer.",
+                "type": "string",
+                "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+              },
+              "username": {
+                "description": "Username of the consumer.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 1024
+              }
+            }
+          },
+          "public_id": {
+            "description": "The id inside an issued key.",
+            "type": "string",
+            "pattern": "^[0-9A-Za-z]{12}$"
+          },
+          "index": {
+            "description": "Look-up index of an imported key: number of bits, colon, value in hex.",
+            "type": "string",
+            "pattern": "^([1-9]|[1-5][0-9]|6[0-4]):[0-9a-f]{1,16}$"
+          },
+          "hash": {
+            "description": "argon2id hash with its salt, as a PHC string.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 512
+          },
+          "pepper": {
+            "description": "The pepper version of hash, mac and index.",
+            "type": "string",
+            "pattern": "^[A-Za-z0-9._-]{1,32}$"
+          },
+          "mac": {
+            "description": "32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2.",
+            "type": "string",
+            "pattern": "^[0-9a-f]{8}$"
+          },
+          "name": {
+            "description": "A name for people.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256
+          },
+          "tags": {
+            "description": "Tags, as in Kong.",
+            "type": "array",
+            "maxItems": 64,
+            "items": {
+              "description": "One tag.",
+              "type": "string",
+              "minLength": 1,
+              "maxLength": 256
+            }
+          },
+          "created_at": {
+            "description": "When it was made, as RFC 3339 in UTC.",
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,3})?Z$"
+          },
+          "expires_at": {
+            "description": "From when on it is refused.",
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,3})?Z$"
+          },
+          "revoked_at": {
+            "description": "When it was revoked.",
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,3})?Z$"
+          },
+          "revoked_reason": {
+            "description": "Why it was revoked.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024
+          }
+        }
+      }
+    }
+  }
+} as const;

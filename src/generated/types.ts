@@ -1,0 +1,200 @@
+// Generated from schemas/ by `make generate`. Do not edit.
+
+/** Configuration of the Kong plugin hashed-key-auth. The first eight fields are those of Kong's key-auth. */
+export interface PluginConfig {
+  /** Names under which a key is looked for, in order, in the places that are switched on. */
+  key_names: (string)[];
+  /** Remove the key from header, query and body before the request goes to the upstream. */
+  hide_credentials: boolean;
+  /** Id or username of the consumer that a request goes on as when it cannot be authenticated. */
+  anonymous?: string;
+  /** Look for the key in the request's headers. */
+  key_in_header: boolean;
+  /** Look for the key in the request's query string. */
+  key_in_query: boolean;
+  /** Look for the key in form-urlencoded, multipart and JSON request bodies. */
+  key_in_body: boolean;
+  /** Whether OPTIONS requests need a key. When false they pass without one. */
+  run_on_preflight: boolean;
+  /** Realm for the WWW-Authenticate header of a 401. No control characters. */
+  realm?: string;
+  /** Secrets read from Vault and sent to the upstream once a request is authenticated. */
+  upstream_secrets: ({
+    /** Header that carries the secret; what a client sends under this name never passes. */
+    header: string;
+    /** Where the secret lies in Vault: vault://mount/path#field. */
+    reference: string;
+    /** Text around the secret, such as 'Bearer {value}'; {value} stands for the secret. */
+    template: string;
+  })[];
+}
+
+/** Configuration file of the hashed-key-auth server and command line. Relative paths start at the file's folder. */
+export interface ServerConfig {
+  /** The plugin server that Kong talks to. */
+  server: {
+    /** Path of the Unix socket, at most 107 bytes. The same as Kong's pluginserver_…_socket. */
+    socket: string;
+    /** Rights on the socket: 0600 for Kong under the same user, 0660 together with socket_group. */
+    socket_mode: '0600' | '0660';
+    /** Numeric group id that owns the socket. Needs socket_mode 0660. */
+    socket_group?: number;
+    /** A request not decided after this time is answered 503. Keep it below Kong's 60 s. Unit: ms. */
+    event_deadline_ms: number;
+    /** How long requests in flight may take to finish after SIGTERM. Unit: ms. */
+    drain_ms: number;
+    /** Connections open at once; one more is closed, which Kong answers with an error. */
+    max_connections: number;
+    /** Largest message taken from Kong. Bounds the memory one connection can hold. Unit: bytes. */
+    max_frame_bytes: number;
+  };
+  /** Where the hashed credentials are kept. */
+  store: {
+    /** Kind of store. */
+    type: 'file';
+    /** The YAML file of hashed credentials. */
+    path: string;
+    /** How often the file is looked at in case the system reports no change of it. Unit: ms. */
+    poll_ms: number;
+  };
+  /** The pepper: a secret that is mixed into every hash and is kept apart from the store. */
+  pepper: {
+    /** Id of the version that new hashes use. */
+    current: string;
+    /** Every version that some credential still uses. */
+    versions: ({
+      /** Name of this version; credentials store it. */
+      id: string;
+      /** File with the pepper, mode 0600 or stricter. */
+      file?: string;
+      /** Where the pepper lies in Vault: vault://mount/path#field. */
+      reference?: string;
+    })[];
+  };
+  /** How new keys look. */
+  keys: {
+    /** First part of every issued key, for people and secret scanners. */
+    prefix: string;
+  };
+  /** Cost of a hash, and how many may be computed at once. The defaults are OWASP's minimum for argon2id. */
+  argon2: {
+    /** Memory of one hash (argon2's m). Unit: KiB. */
+    memory_kib: number;
+    /** Passes over that memory (argon2's t). */
+    time: number;
+    /** Lanes of one hash (argon2's p). */
+    parallelism: number;
+    /** Hashes computed at once. 0 takes half the cores, at least one. */
+    concurrency: number;
+    /** Hashes that may wait; one more is answered 503 with Retry-After. */
+    queue_max: number;
+    /** How long a hash may wait before its request is answered 503. Unit: ms. */
+    queue_max_age_ms: number;
+    /** Replace a verified hash whose parameters or pepper version are behind. */
+    rehash: boolean;
+  };
+  /** What the server keeps in memory. Keys are never among it. */
+  cache: {
+    /** Verified keys remembered at once. */
+    max_entries: number;
+    /** After this time a remembered key's row is read again; argon2 is not. Unit: s. */
+    ttl_seconds: number;
+    /** Refused keys remembered at once, apart from the verified ones. */
+    negative_max_entries: number;
+    /** How long a refusal is remembered. A new credential ends it at once. Unit: s. */
+    negative_ttl_seconds: number;
+    /** How long a consumer read from Kong is used before it is read again. Unit: ms. */
+    consumer_ttl_ms: number;
+  };
+  /** HashiCorp Vault or OpenBao. Needed for upstream secrets and for a pepper kept there. */
+  vault?: {
+    /** Base address, such as https://vault.internal:8200. Plain http only on loopback. */
+    address: string;
+    /** PEM file of the CA that signed Vault's certificate. Default: the system's CAs. */
+    ca_file?: string;
+    /** Name that Vault's certificate must carry, when it is not the address's. */
+    server_name?: string;
+    /** Namespace (Vault Enterprise, OpenBao). */
+    namespace?: string;
+    /** Longest a call may take as a whole. Unit: ms. */
+    timeout_ms: number;
+    /** How to log in. */
+    auth: {
+      /** token reads a token from a file; approle logs in with role id and secret id. */
+      method: 'token' | 'approle';
+      /** File with the token, mode 0600 or stricter (method token). */
+      token_file?: string;
+      /** Where the log-in method is mounted (method approle). */
+      mount: string;
+      /** AppRole's role id (method approle). */
+      role_id?: string;
+      /** File with AppRole's secret id, mode 0600 or stricter (method approle). */
+      secret_id_file?: string;
+    };
+    /** KV mounts, for policies that do not allow sys/internal/ui/mounts to be read. */
+    mounts: ({
+      /** Path of the mount, such as secret. */
+      path: string;
+      /** 1 or 2. */
+      kv_version: 1 | 2;
+    })[];
+    /** How long secrets are used. */
+    secrets: {
+      /** A secret read this recently is used as it is. Unit: s. */
+      fresh_seconds: number;
+      /** Up to this age an old value is used while a new one is read in the background. Unit: s. */
+      revalidate_seconds: number;
+      /** Up to this age a value is used while Vault is out of reach; then requests get 503. Unit: s. */
+      stale_if_error_seconds: number;
+      /** Secrets kept in memory at once. */
+      max_entries: number;
+    };
+  };
+  /** Logging, as JSON lines on standard error. */
+  log: {
+    /** The least level that is written. */
+    level: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  };
+}
+
+/** The file store: hashed credentials as YAML, fit for Git. Nothing in it opens anything. */
+export interface CredentialsFile {
+  /** Version of this format. */
+  format: 1;
+  /** One entry a credential. */
+  credentials: ({
+    /** UUID of the credential. Kong and the upstream see it. */
+    id: string;
+    /** Counts the changes of this entry. */
+    version: number;
+    /** The Kong consumer, by id or by username. */
+    consumer: {
+      /** UUID of the consumer. */
+      id?: string;
+      /** Username of the consumer. */
+      username?: string;
+    };
+    /** The id inside an issued key. */
+    public_id?: string;
+    /** Look-up index of an imported key: number of bits, colon, value in hex. */
+    index?: string;
+    /** argon2id hash with its salt, as a PHC string. */
+    hash: string;
+    /** The pepper version of hash, mac and index. */
+    pepper: string;
+    /** 32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2. */
+    mac?: string;
+    /** A name for people. */
+    name?: string;
+    /** Tags, as in Kong. */
+    tags?: (string)[];
+    /** When it was made, as RFC 3339 in UTC. */
+    created_at: string;
+    /** From when on it is refused. */
+    expires_at?: string;
+    /** When it was revoked. */
+    revoked_at?: string;
+    /** Why it was revoked. */
+    revoked_reason?: string;
+  })[];
+}
