@@ -11,7 +11,8 @@ function allowed(node: SchemaNode): string {
   if (node.enum !== undefined) return node.enum.map((value) => `\`${value}\``).join(', ');
   const parts: string[] = [node.type];
   if (node['x-unit'] !== undefined) parts.push(`in ${node['x-unit']}`);
-  if (node.minimum !== undefined && node.maximum !== undefined) parts.push(`${node.minimum} to ${node.maximum}`);
+  if (node.minimum !== undefined && node.maximum !== undefined)
+    parts.push(`${node.minimum} to ${node.maximum}`);
   if (node.maxLength !== undefined) parts.push(`up to ${node.maxLength} characters`);
   if (node.maxItems !== undefined) parts.push(`up to ${node.maxItems} items`);
   return parts.join(', ');
@@ -42,7 +43,11 @@ function rows(node: SchemaNode, prefix: string): string[] {
 }
 
 export function configurationTable(schema: SchemaNode): string {
-  return ['| field | allowed | default | what it does |', '| --- | --- | --- | --- |', ...rows(schema, '')].join('\n');
+  return [
+    '| field | allowed | default | what it does |',
+    '| --- | --- | --- | --- |',
+    ...rows(schema, ''),
+  ].join('\n');
 }
 
 export function errorsPage(): string {

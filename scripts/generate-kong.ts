@@ -58,7 +58,14 @@ export function kongPluginSchema(name: string, schema: SchemaNode): KongField {
   return {
     name,
     fields: [
-      { consumer: { type: 'foreign', reference: 'consumers', eq: null, description: 'Not on a consumer: this plugin finds out who it is.' } },
+      {
+        consumer: {
+          type: 'foreign',
+          reference: 'consumers',
+          eq: null,
+          description: 'Not on a consumer: this plugin finds out who it is.',
+        },
+      },
       {
         protocols: {
           type: 'set',

@@ -36,7 +36,9 @@ function build(): Map<string, string> {
   const kong = kongPluginSchema(PLUGIN_NAME, plugin);
   const dump = {
     Protocol: 'ProtoBuf:1',
-    Plugins: [{ Name: PLUGIN_NAME, Priority: PLUGIN_PRIORITY, Version: version, Phases: ['access'], Schema: kong }],
+    Plugins: [
+      { Name: PLUGIN_NAME, Priority: PLUGIN_PRIORITY, Version: version, Phases: ['access'], Schema: kong },
+    ],
   };
   return new Map([
     ['src/generated/types.ts', header + [plugin, config, credentials].map(interfaceOf).join('\n')],
@@ -124,6 +126,8 @@ for (const [path, content] of files) {
 }
 stale.push(...leftovers(new Set(files.keys())));
 if (check && stale.length > 0) {
-  process.stderr.write(`not up to date, run \`make generate\`:\n${stale.map((path) => `  ${path}\n`).join('')}`);
+  process.stderr.write(
+    `not up to date, run \`make generate\`:\n${stale.map((path) => `  ${path}\n`).join('')}`,
+  );
   process.exitCode = 1;
 }

@@ -23,7 +23,8 @@ export function describeError(error: unknown): Record<string, unknown> {
   if ('code' in error && typeof error.code === 'string') described['code'] = error.code;
   if (isHkaError(error)) {
     Object.assign(described, error.details);
-    if (error.code === 'HKA_INTERNAL') described['stack'] = (error.cause as Error | undefined)?.stack ?? error.stack;
+    if (error.code === 'HKA_INTERNAL')
+      described['stack'] = (error.cause as Error | undefined)?.stack ?? error.stack;
   } else {
     described['stack'] = error.stack;
   }
@@ -41,7 +42,18 @@ export function createLogger(level: LogLevel, fd = 2): Logger {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
       redact: {
-        paths: ['key', 'token', 'secret', 'pepper', 'password', '*.key', '*.token', '*.secret', '*.pepper', '*.password'],
+        paths: [
+          'key',
+          'token',
+          'secret',
+          'pepper',
+          'password',
+          '*.key',
+          '*.token',
+          '*.secret',
+          '*.pepper',
+          '*.password',
+        ],
         censor: '[redacted]',
       },
     },

@@ -1,0 +1,150 @@
+/**
+ * Validation against the schemas of schemas/, with messages for people: the path, what was found (its type or, where it
+ * cannot be a secret, its value) and what is allowed. All violations are reported together.
+ */
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import { HkaError } from './errors.ts';
+
+export interface Violation {
+  /** Where: `server.socket_mode`, `credentials[3].hash`. Empty for the whole document. */
+  path: string;
+  /** What was found and what is allowed. */
+  message: string;
+}
+
+const compiled = new WeakMap<object, ValidateFunction>();
+
+function compile(schema: object): ValidateFunction {
+  const known = compiled.get(schema);
+  if (known !== undefined) return known;
+  const ajv = new Ajv2020({ allErrors: true, verbose: true, useDefaults: true, strict: true });
+  ajv.addVocabulary([
+    'x-unit',
+    'x-kong-match',
+    'x-kong-not-match',
+    'x-kong-referenceable',
+    'x-kong-encrypted',
+  ]);
+  const validate = ajv.compile(schema);
+  compiled.set(schema, validate);
+  return validate;
+}
+
+function readablePath(pointer: string): string {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+    .reduce(
+      (path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path === '' ? part : `${path}.${part}`),
+      '',
+    );
+}
+
+function join(path: string, name: string): string {
+  return path === '' ? name : `${path}.${name}`;
+}
+
+/** The kind of a value, never the value. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'object') return 'an object';
+  if (value === '') return 'an empty string';
+  if (typeof value === 'string') return `a string of ${value.length} characters`;
+  if (typeof value === 'number' || typeof value === 'boolean') return `the ${typeof value} ${String(value)}`;
+  return typeof value;
+}
+
+function article(type: string): string {
+  return /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
+}
+
+/** Strings are shown only where the schema lists the values that may stand there; anything else could be a secret. */
+function found(error: ErrorObject): string {
+  if (
+    error.keyword === 'enum' &&
+    typeof error.data === 'string' &&
+    error.data.length <= 32 &&
+    /^[\w.-]*$/.test(error.data)
+  ) {
+    return `"${error.data}"`;
+  }
+  return kindOf(error.data);
+}
+
+function violationOf(error: ErrorObject): Violation {
+  const path = readablePath(error.instancePath);
+  const params = error.params as Record<string, unknown>;
+  const schema = error.parentSchema as {
+    properties?: object;
+    description?: string;
+    maximum?: number;
+    minimum?: number;
+  };
+  switch (error.keyword) {
+    case 'additionalProperties': {
+      const names = Object.keys(schema.properties ?? {}).join(', ');
+      return {
+        path: join(path, String(params['additionalProperty'])),
+        message: `is not a known field; allowed here: ${names}`,
+      };
+    }
+    case 'required':
+      return { path: join(path, String(params['missingProperty'])), message: 'is missing' };
+    case 'type':
+      return { path, message: `must be ${article(String(params['type']))}, found ${found(error)}` };
+    case 'enum':
+      return {
+        path,
+        message: `must be one of ${(params['allowedValues'] as unknown[]).join(', ')}, found ${found(error)}`,
+      };
+    case 'const':
+      return { path, message: `must be ${String(params['allowedValue'])}, found ${found(error)}` };
+    case 'minimum':
+    case 'maximum':
+      return {
+        path,
+        message: `must lie between ${schema.minimum ?? 'any'} and ${schema.maximum ?? 'any'}, found ${found(error)}`,
+      };
+    case 'minLength':
+      return {
+        path,
+        message: `must not be shorter than ${String(params['limit'])} characters, found ${found(error)}`,
+      };
+    case 'maxLength':
+      return {
+        path,
+        message: `must not be longer than ${String(params['limit'])} characters, found ${found(error)}`,
+      };
+    case 'pattern':
+      return {
+        path,
+        message: `must match ${String(params['pattern'])} (${schema.description ?? ''}), found ${found(error)}`,
+      };
+    default:
+      return { path, message: `${error.message ?? error.keyword}, found ${found(error)}` };
+  }
+}
+
+/** Fills defaults into `value` and returns its violations, none when it is valid. */
+export function violationsOf(schema: object, value: unknown): Violation[] {
+  const validate = compile(schema);
+  if (validate(value)) return [];
+  return (validate.errors ?? []).map(violationOf);
+}
+
+export function formatViolations(violations: readonly Violation[]): string {
+  return violations
+    .map(({ path, message }) => `  ${path === '' ? '(document)' : path}: ${message}`)
+    .join('\n');
+}
+
+/** Throws HKA_CONFIG_INVALID with every violation, if there are any. `subject` names what was read. */
+export function throwViolations(subject: string, violations: readonly Violation[]): void {
+  if (violations.length === 0) return;
+  const count = violations.length === 1 ? '1 fault' : `${violations.length} faults`;
+  throw new HkaError('HKA_CONFIG_INVALID', `${subject} has ${count}:\n${formatViolations(violations)}`, {
+    details: { violations },
+  });
+}

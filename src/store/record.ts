@@ -1,0 +1,55 @@
+/**
+ * A stored credential. Nothing in it opens anything: the hash is one-way, the MAC has 32 bits, the index is truncated.
+ */
+
+/** The Kong consumer a credential belongs to. At least one of the two; `id` counts when both are there. */
+export interface ConsumerRef {
+  readonly id?: string;
+  readonly username?: string;
+}
+
+/** How the record of a presented key is found. */
+export type Lookup =
+  | {
+      readonly kind: 'issued';
+      readonly publicId: string;
+      /** 32 bits in hex; see keys/mac.ts. */ readonly mac: string;
+    }
+  | {
+      readonly kind: 'imported';
+      /** 1 to 64. */ readonly bits: number;
+      /** `bits` bits in lower-case hex. */ readonly index: string;
+    };
+
+export interface CredentialRecord {
+  /** UUID; Kong and the upstream see it. */
+  readonly id: string;
+  /** Counts changes, from 1. */
+  readonly version: number;
+  readonly consumer: ConsumerRef;
+  readonly lookup: Lookup;
+  /** argon2id, as a PHC string. */
+  readonly hash: string;
+  /** Pepper version of `hash` and of what is in `lookup`. */
+  readonly pepper: string;
+  readonly name?: string;
+  readonly tags: readonly string[];
+  /** All times in milliseconds since the Unix epoch. */
+  readonly createdAt: number;
+  readonly expiresAt?: number;
+  readonly revokedAt?: number;
+  readonly revokedReason?: string;
+}
+
+export type CredentialState = 'active' | 'expired' | 'revoked';
+
+export function stateOf(record: CredentialRecord, nowMs: number): CredentialState {
+  if (record.revokedAt !== undefined) return 'revoked';
+  if (record.expiresAt !== undefined && record.expiresAt <= nowMs) return 'expired';
+  return 'active';
+}
+
+/** `bits:hex`, the form in which an index is stored and compared. */
+export function indexToken(bits: number, index: string): string {
+  return `${bits}:${index}`;
+}

@@ -1,0 +1,77 @@
+/**
+ * What every credential store does. Implementations: file (here), SQL and Vault (to come). test/store/conformance.ts
+ * holds what they have in common; an implementation is done when it passes.
+ *
+ * A store never sees a key. Reads give whole records, so that what a reader saw is of one version.
+ */
+import type { CredentialRecord } from './record.ts';
+
+/** What of a record may be changed. `null` removes an optional field. */
+export interface CredentialPatch {
+  readonly name?: string | null;
+  readonly tags?: readonly string[];
+  readonly expiresAt?: number | null;
+  readonly revokedAt?: number;
+  readonly revokedReason?: string;
+}
+
+/** A re-hash of a key that has just been verified: replaces the hash only while `oldHash` is still the stored one. */
+export interface HashReplacement {
+  readonly id: string;
+  readonly oldHash: string;
+  readonly newHash: string;
+  readonly pepper: string;
+  /** New look-up data, when the pepper version changed. */
+  readonly lookup: CredentialRecord['lookup'];
+}
+
+/** Ids of changed or removed credentials; `added` when some are new; `all` when the store can't say which. */
+export type StoreChange =
+  | { readonly kind: 'some'; readonly ids: readonly string[]; readonly added: boolean }
+  | { readonly kind: 'all' };
+
+export interface StoreHealth {
+  readonly ok: boolean;
+  /** Whether changes reach {@link CredentialStore.onChange} at the moment. */
+  readonly live: boolean;
+  /** Why not, for the operator. */
+  readonly problem?: string;
+}
+
+export interface CredentialStore {
+  readonly kind: 'file' | 'sqlite' | 'postgres' | 'vault';
+
+  /** Opens it and starts watching. Throws HKA_STORE_UNAVAILABLE or HKA_STORE_CORRUPT. */
+  open(): Promise<void>;
+  close(): Promise<void>;
+  health(): StoreHealth;
+
+  get(id: string): Promise<CredentialRecord | undefined>;
+  findByPublicId(publicId: string): Promise<CredentialRecord | undefined>;
+  /** Records whose index token (`bits:hex`) is one of `tokens`, at most `limit`. */
+  findByIndex(tokens: readonly string[], limit: number): Promise<readonly CredentialRecord[]>;
+  /** Index lengths in use for imported keys, with how many records have each and under which pepper version. */
+  indexLengths(): Promise<readonly IndexLength[]>;
+  list(): AsyncIterable<CredentialRecord>;
+
+  /**
+   * Adds records, all or none. Throws HKA_CREDENTIAL_EXISTS when an id or public id is taken.
+   * Durable when it returns.
+   */
+  insert(records: readonly CredentialRecord[]): Promise<void>;
+  /** Throws HKA_CREDENTIAL_NOT_FOUND; HKA_CONFLICT when `expectedVersion` is given and is not the stored one. */
+  update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord>;
+  /** Throws HKA_CREDENTIAL_NOT_FOUND. */
+  remove(id: string): Promise<void>;
+  /** Whether it was replaced; false when the hash had changed or the record was gone. */
+  replaceHash(replacement: HashReplacement): Promise<boolean>;
+
+  /** Calls `listener` after each change, whoever made it. Returns what ends that. */
+  onChange(listener: (change: StoreChange) => void): () => void;
+}
+
+export interface IndexLength {
+  readonly bits: number;
+  readonly pepper: string;
+  readonly count: number;
+}
