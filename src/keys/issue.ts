@@ -1,0 +1,83 @@
+/** Makes records: for new keys, and for keys that exist already elsewhere. The plain key is in nothing that is stored. */
+import { randomUUID } from 'node:crypto';
+import { HkaError } from '../lib/errors.ts';
+import type { Secret } from '../lib/secret.ts';
+import type { ConsumerRef, CredentialRecord } from '../store/record.ts';
+import { generateKey, hasIssuedForm, MAX_KEY_LENGTH } from './format.ts';
+import type { KeyHasher } from './hasher.ts';
+import { keyIndex64, keyMac, truncateIndex } from './mac.ts';
+import type { PepperVersion } from './pepper.ts';
+
+export interface NewCredential {
+  readonly consumer: ConsumerRef;
+  readonly id?: string;
+  readonly name?: string;
+  readonly tags?: readonly string[];
+  /** Milliseconds since the Unix epoch. */
+  readonly createdAt: number;
+  readonly expiresAt?: number;
+}
+
+/** Makes a key and its record. The key in the result is the only copy there will ever be. */
+export async function issueKey(
+  wanted: NewCredential,
+  prefix: string,
+  pepper: PepperVersion,
+  hasher: KeyHasher,
+): Promise<{ key: Secret; record: CredentialRecord }> {
+  const { key, publicId } = generateKey(prefix);
+  const text = key.reveal();
+  const record: CredentialRecord = {
+    ...common(wanted),
+    lookup: { kind: 'issued', publicId, mac: keyMac(pepper.macKey, text) },
+    hash: await hasher.hash(text, pepper),
+    pepper: pepper.id,
+  };
+  return { key, record };
+}
+
+/**
+ * The record of an existing key, found by an index of `bits` bits (see strength.ts).
+ * Throws HKA_KEY_REFUSED for a key that could not be verified later.
+ */
+export async function importKey(
+  wanted: NewCredential,
+  key: Secret,
+  bits: number,
+  prefix: string,
+  pepper: PepperVersion,
+  hasher: KeyHasher,
+): Promise<CredentialRecord> {
+  const refusal = whyNotImportable(key, prefix);
+  if (refusal !== undefined) throw new HkaError('HKA_KEY_REFUSED', refusal);
+  const text = key.reveal();
+  return {
+    ...common(wanted),
+    lookup: { kind: 'imported', bits, index: truncateIndex(keyIndex64(pepper.indexKey, text), bits) },
+    hash: await hasher.hash(text, pepper),
+    pepper: pepper.id,
+  };
+}
+
+/** Why a key cannot be imported, or undefined when it can. */
+export function whyNotImportable(key: Secret, prefix: string): string | undefined {
+  if (key.length === 0) return 'the key is empty';
+  if (key.length > MAX_KEY_LENGTH)
+    return `the key has ${key.length} characters, allowed are ${MAX_KEY_LENGTH}`;
+  if (hasIssuedForm(key.reveal(), prefix)) {
+    return `the key has the form of issued keys (prefix "${prefix}_"); import its record instead, or choose another keys.prefix`;
+  }
+  return undefined;
+}
+
+function common(wanted: NewCredential): Omit<CredentialRecord, 'lookup' | 'hash' | 'pepper'> {
+  return {
+    id: wanted.id ?? randomUUID(),
+    version: 1,
+    consumer: wanted.consumer,
+    tags: wanted.tags ?? [],
+    createdAt: wanted.createdAt,
+    ...(wanted.name === undefined ? {} : { name: wanted.name }),
+    ...(wanted.expiresAt === undefined ? {} : { expiresAt: wanted.expiresAt }),
+  };
+}

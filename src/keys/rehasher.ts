@@ -1,0 +1,75 @@
+/**
+ * After a good verification, hashes a key anew when its record is behind in parameters or pepper version. One at a time,
+ * only while nobody waits for argon2, and only if the old hash is still the stored one. A failure changes nothing.
+ */
+import { describeError, type Logger } from '../lib/logger.ts';
+import type { CredentialRecord, Lookup } from '../store/record.ts';
+import type { CredentialStore } from '../store/store.ts';
+import type { KeyHasher } from './hasher.ts';
+import { keyIndex64, keyMac, truncateIndex } from './mac.ts';
+import type { PepperRing, PepperVersion } from './pepper.ts';
+
+/** Pause between two re-hashes, in ms: they must never be what the gateway's CPU goes to. */
+const PAUSE_MS = 100;
+
+export class Rehasher {
+  readonly #store: CredentialStore;
+  readonly #peppers: PepperRing;
+  readonly #hasher: KeyHasher;
+  readonly #logger: Logger;
+  #busy = false;
+  #closed = false;
+  #failedAt = 0;
+
+  constructor(store: CredentialStore, peppers: PepperRing, hasher: KeyHasher, logger: Logger) {
+    this.#store = store;
+    this.#peppers = peppers;
+    this.#hasher = hasher;
+    this.#logger = logger;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** Starts a re-hash in the background if `record` needs one and nothing stands against it. */
+  consider(key: string, record: CredentialRecord): void {
+    const behind = record.pepper !== this.#peppers.current.id || this.#hasher.isBehind(record.hash);
+    if (!behind || this.#busy || this.#closed || this.#hasher.queue.waiting > 0) return;
+    // A store that can't be written (read-only mount) is not tried at every request.
+    if (performance.now() < this.#failedAt) return;
+    this.#busy = true;
+    void this.#replace(key, record)
+      .catch((error: unknown) => {
+        this.#failedAt = performance.now() + 60_000;
+        this.#logger.warn(
+          { credential: record.id, err: describeError(error) },
+          're-hash failed; the old hash stays',
+        );
+      })
+      .finally(() => {
+        setTimeout(() => {
+          this.#busy = false;
+        }, PAUSE_MS).unref();
+      });
+  }
+
+  async #replace(key: string, record: CredentialRecord): Promise<void> {
+    const pepper = this.#peppers.current;
+    const newHash = await this.#hasher.hash(key, pepper);
+    if (this.#closed) return;
+    const replaced = await this.#store.replaceHash({
+      id: record.id,
+      oldHash: record.hash,
+      newHash,
+      pepper: pepper.id,
+      lookup: record.pepper === pepper.id ? record.lookup : lookupUnder(pepper, key, record.lookup),
+    });
+    if (replaced) this.#logger.info({ credential: record.id, pepper: pepper.id }, 'hashed anew');
+  }
+}
+
+function lookupUnder(pepper: PepperVersion, key: string, old: Lookup): Lookup {
+  if (old.kind === 'issued') return { ...old, mac: keyMac(pepper.macKey, key) };
+  return { ...old, index: truncateIndex(keyIndex64(pepper.indexKey, key), old.bits) };
+}

@@ -1,0 +1,121 @@
+/**
+ * What was found out about presented keys. An entry is found under an HMAC of the key with a random value of this
+ * process: neither the key nor anything another process could use is kept, a heap dump included.
+ *
+ * Verified keys and refusals live apart, so that a flood of junk can't push good entries out.
+ */
+import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../lib/clock.ts';
+import type { ConsumerRef } from '../store/record.ts';
+import type { DenialReason } from './verdict.ts';
+
+export interface VerifiedEntry {
+  readonly credentialId: string;
+  readonly consumer: ConsumerRef;
+  /** Identifies the hash that was verified; a row with another hash needs argon2 again. */
+  readonly hash: string;
+  readonly expiresAt: number | undefined;
+  /** When the row was last read; 0 when it must be read again before use. */
+  checkedAt: number;
+}
+
+export interface VerificationCacheOptions {
+  readonly maxEntries: number;
+  /** After this time the row is read again, in ms. */
+  readonly ttlMs: number;
+  readonly negativeMaxEntries: number;
+  readonly negativeTtlMs: number;
+}
+
+export class VerificationCache {
+  readonly #processKey = createSecretKey(randomBytes(32));
+  readonly #verified: LRUCache<string, VerifiedEntry>;
+  readonly #refused: LRUCache<string, DenialReason>;
+  readonly #byCredential = new Map<string, Set<string>>();
+  readonly #ttlMs: number;
+  readonly #clock: Clock;
+
+  constructor(options: VerificationCacheOptions, clock: Clock) {
+    this.#ttlMs = options.ttlMs;
+    this.#clock = clock;
+    this.#verified = new LRUCache({
+      max: options.maxEntries,
+      dispose: (entry, slot) => this.#forget(entry.credentialId, slot),
+    });
+    this.#refused = new LRUCache({
+      max: options.negativeMaxEntries,
+      ttl: options.negativeTtlMs,
+      perf: { now: () => clock.now() },
+    });
+  }
+
+  get size(): number {
+    return this.#verified.size;
+  }
+
+  get refusedSize(): number {
+    return this.#refused.size;
+  }
+
+  /** Under which slot the presented key's entry lives. */
+  slotOf(key: string): string {
+    return createHmac('sha256', this.#processKey).update(key).digest('base64');
+  }
+
+  getVerified(slot: string): VerifiedEntry | undefined {
+    return this.#verified.get(slot);
+  }
+
+  /** Whether the entry's row was read recently enough. */
+  isFresh(entry: VerifiedEntry): boolean {
+    return this.#clock.now() - entry.checkedAt < this.#ttlMs;
+  }
+
+  setVerified(slot: string, entry: VerifiedEntry): void {
+    this.#verified.set(slot, entry);
+    const slots = this.#byCredential.get(entry.credentialId);
+    if (slots === undefined) this.#byCredential.set(entry.credentialId, new Set([slot]));
+    else slots.add(slot);
+    this.#refused.delete(slot);
+  }
+
+  deleteVerified(slot: string): void {
+    this.#verified.delete(slot);
+  }
+
+  getRefused(slot: string): DenialReason | undefined {
+    return this.#refused.get(slot);
+  }
+
+  setRefused(slot: string, reason: DenialReason): void {
+    this.#refused.set(slot, reason);
+  }
+
+  /** Rows of these credentials are read again before their entries are used. */
+  invalidate(credentialIds: readonly string[]): void {
+    for (const id of credentialIds) {
+      for (const slot of this.#byCredential.get(id) ?? []) {
+        const entry = this.#verified.peek(slot);
+        if (entry !== undefined) entry.checkedAt = 0;
+      }
+    }
+  }
+
+  invalidateAll(): void {
+    for (const entry of this.#verified.values()) entry.checkedAt = 0;
+    this.clearRefused();
+  }
+
+  /** A new credential may make a refused key good. */
+  clearRefused(): void {
+    this.#refused.clear();
+  }
+
+  #forget(credentialId: string, slot: string): void {
+    // lru-cache also calls dispose when an entry is overwritten in place; the caller adds the slot again then.
+    const slots = this.#byCredential.get(credentialId);
+    slots?.delete(slot);
+    if (slots?.size === 0) this.#byCredential.delete(credentialId);
+  }
+}

@@ -1,0 +1,258 @@
+/**
+ * Decides whether a presented key is good. The order is what keeps it cheap: form and checksum, cache, look-up, MAC or
+ * index, state of the row, and argon2 last. Whoever presents keys controls every byte of them.
+ *
+ * Invariants: a key is good only after argon2 has agreed with the row that is stored now; argon2 runs once a key and
+ * process; a row that changed while argon2 ran is read again before anybody is let in.
+ */
+import { isHkaError } from '../lib/errors.ts';
+import { silentLogger, type Logger } from '../lib/logger.ts';
+import { systemClock, type Clock } from '../lib/clock.ts';
+import { indexToken, stateOf, type CredentialRecord } from '../store/record.ts';
+import type { CredentialStore, StoreChange } from '../store/store.ts';
+import { MAX_KEY_LENGTH, parseKey } from './format.ts';
+import type { KeyHasher } from './hasher.ts';
+import { keyIndex64, macMatches, truncateIndex } from './mac.ts';
+import type { PepperRing } from './pepper.ts';
+import { Rehasher } from './rehasher.ts';
+import {
+  VerificationCache,
+  type VerificationCacheOptions,
+  type VerifiedEntry,
+} from './verification-cache.ts';
+import type { DenialReason, Verdict } from './verdict.ts';
+
+/** Argon2 computations that one presented key may cost, whatever the store holds. */
+const MAX_CANDIDATES = 4;
+
+export interface VerifierOptions {
+  readonly prefix: string;
+  readonly cache: VerificationCacheOptions;
+  /** Whether verified hashes that are behind are replaced. */
+  readonly rehash: boolean;
+}
+
+export interface VerifierDeps {
+  readonly store: CredentialStore;
+  readonly peppers: PepperRing;
+  readonly hasher: KeyHasher;
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+}
+
+/** Counts since the start, for metrics. */
+export interface VerifierCounts {
+  verified: number;
+  cacheHits: number;
+  rowReads: number;
+  denied: Record<DenialReason, number>;
+}
+
+export class KeyVerifier {
+  readonly counts: VerifierCounts = {
+    verified: 0,
+    cacheHits: 0,
+    rowReads: 0,
+    denied: { malformed: 0, unknown: 0, expired: 0, revoked: 0 },
+  };
+  readonly cache: VerificationCache;
+  readonly #options: VerifierOptions;
+  readonly #store: CredentialStore;
+  readonly #peppers: PepperRing;
+  readonly #hasher: KeyHasher;
+  readonly #logger: Logger;
+  readonly #clock: Clock;
+  readonly #rehasher: Rehasher | undefined;
+  readonly #inFlight = new Map<string, Promise<Verdict>>();
+  readonly #stopListening: () => void;
+  #changes = 0;
+
+  constructor(options: VerifierOptions, deps: VerifierDeps) {
+    this.#options = options;
+    this.#store = deps.store;
+    this.#peppers = deps.peppers;
+    this.#hasher = deps.hasher;
+    this.#logger = deps.logger ?? silentLogger;
+    this.#clock = deps.clock ?? systemClock;
+    this.cache = new VerificationCache(options.cache, this.#clock);
+    this.#rehasher = options.rehash
+      ? new Rehasher(deps.store, deps.peppers, deps.hasher, this.#logger)
+      : undefined;
+    this.#stopListening = deps.store.onChange((change) => this.#onChange(change));
+  }
+
+  close(): void {
+    this.#stopListening();
+    this.#rehasher?.close();
+  }
+
+  /**
+   * Answers at once for a key whose verification is cached, else with a promise.
+   * Throws (or rejects with) HKA_VERIFIER_BUSY, HKA_STORE_* and the like: then nothing is known, and nobody gets in.
+   */
+  verify(key: string, signal?: AbortSignal): Verdict | Promise<Verdict> {
+    if (key.length > MAX_KEY_LENGTH) return this.#deny('unknown');
+    const parsed = parseKey(key, this.#options.prefix);
+    if (parsed.kind === 'malformed') return this.#deny('malformed');
+    const slot = this.cache.slotOf(key);
+    const entry = this.cache.getVerified(slot);
+    if (entry !== undefined && this.cache.isFresh(entry)) {
+      this.counts.cacheHits += 1;
+      return this.#grant(entry, true);
+    }
+    const refused = this.cache.getRefused(slot);
+    if (refused !== undefined) return this.#deny(refused);
+    const running = this.#inFlight.get(slot);
+    if (running !== undefined) return running;
+    const publicId = parsed.kind === 'issued' ? parsed.publicId : undefined;
+    // The first one's signal must not decide for those who wait with it.
+    const work = this.#work(key, publicId, slot, entry).finally(() => this.#inFlight.delete(slot));
+    this.#inFlight.set(slot, work);
+    return signal === undefined ? work : unlessAborted(work, signal);
+  }
+
+  async #work(
+    key: string,
+    publicId: string | undefined,
+    slot: string,
+    entry?: VerifiedEntry,
+  ): Promise<Verdict> {
+    if (entry !== undefined) {
+      this.counts.rowReads += 1;
+      const seen = this.#changes;
+      const row = await this.#store.get(entry.credentialId);
+      if (row !== undefined && row.hash === entry.hash) return this.#conclude(slot, row, seen, true);
+      this.cache.deleteVerified(slot);
+    }
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      const candidates =
+        publicId === undefined ? await this.#findImported(key) : await this.#findIssued(key, publicId);
+      const match = await this.#firstMatch(key, candidates);
+      if (match.record === undefined) return this.#refuse(slot, match.reason);
+      // argon2 took its time: the row may have been revoked, rotated or deleted meanwhile.
+      const seen = this.#changes;
+      const now = await this.#store.get(match.record.id);
+      if (now !== undefined && now.hash === match.record.hash) {
+        const verdict = this.#conclude(slot, now, seen, false);
+        if (verdict.ok) this.#rehasher?.consider(key, now);
+        return verdict;
+      }
+    }
+    return this.#refuse(slot, 'unknown');
+  }
+
+  async #findIssued(key: string, publicId: string): Promise<readonly CredentialRecord[]> {
+    const row = await this.#store.findByPublicId(publicId);
+    if (row === undefined || row.lookup.kind !== 'issued') return [];
+    return macMatches(this.#peppers.get(row.pepper).macKey, key, row.lookup.mac) ? [row] : [];
+  }
+
+  async #findImported(key: string): Promise<readonly CredentialRecord[]> {
+    const lengths = await this.#store.indexLengths();
+    const tokensByPepper = new Map<string, Set<string>>();
+    for (const { bits, pepper } of lengths) {
+      const version = this.#peppers.get(pepper);
+      const tokens = tokensByPepper.get(pepper) ?? new Set();
+      tokensByPepper.set(
+        pepper,
+        tokens.add(indexToken(bits, truncateIndex(keyIndex64(version.indexKey, key), bits))),
+      );
+    }
+    const found: CredentialRecord[] = [];
+    for (const [pepper, tokens] of tokensByPepper) {
+      const rows = await this.#store.findByIndex([...tokens], 4 * MAX_CANDIDATES);
+      found.push(...rows.filter((row) => row.pepper === pepper));
+    }
+    return found;
+  }
+
+  /** The first active candidate that argon2 agrees with, else why there is none. */
+  async #firstMatch(
+    key: string,
+    candidates: readonly CredentialRecord[],
+  ): Promise<{ record: CredentialRecord } | { record?: undefined; reason: DenialReason }> {
+    let reason: DenialReason = 'unknown';
+    let computed = 0;
+    for (const candidate of candidates) {
+      const state = stateOf(candidate, this.#clock.now());
+      if (state !== 'active') {
+        reason = state;
+        continue;
+      }
+      if (computed >= MAX_CANDIDATES) {
+        this.#logger.warn(
+          { candidates: candidates.length },
+          'too many credentials share one index; some were not tried',
+        );
+        break;
+      }
+      computed += 1;
+      if (await this.#hasher.verify(key, candidate.hash, this.#peppers.get(candidate.pepper))) {
+        return { record: candidate };
+      }
+    }
+    return { reason };
+  }
+
+  /**
+   * The row's hash is known to be the key's; only the row's state decides now. `seen` is the number of changes when the
+   * row was asked for: a change announced since then may be about it, so the entry is read again at its next use.
+   */
+  #conclude(slot: string, row: CredentialRecord, seen: number, cached: boolean): Verdict {
+    const state = stateOf(row, this.#clock.now());
+    if (state !== 'active') {
+      this.cache.deleteVerified(slot);
+      return this.#refuse(slot, state);
+    }
+    const entry: VerifiedEntry = {
+      credentialId: row.id,
+      consumer: row.consumer,
+      hash: row.hash,
+      expiresAt: row.expiresAt,
+      checkedAt: seen === this.#changes ? this.#clock.now() : 0,
+    };
+    this.cache.setVerified(slot, entry);
+    return this.#grant(entry, cached);
+  }
+
+  #grant(entry: VerifiedEntry, cached: boolean): Verdict {
+    if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now()) return this.#deny('expired');
+    this.counts.verified += 1;
+    return { ok: true, credential: { id: entry.credentialId, consumer: entry.consumer }, cached };
+  }
+
+  #refuse(slot: string, reason: DenialReason): Verdict {
+    this.cache.setRefused(slot, reason);
+    return this.#deny(reason);
+  }
+
+  #deny(reason: DenialReason): Verdict {
+    this.counts.denied[reason] += 1;
+    return { ok: false, reason };
+  }
+
+  #onChange(change: StoreChange): void {
+    this.#changes += 1;
+    if (change.kind === 'all') {
+      this.cache.invalidateAll();
+      return;
+    }
+    this.cache.invalidate(change.ids);
+    // Also for changes of known rows: an expiry may have been moved, and a refusal would outlive it.
+    this.cache.clearRefused();
+  }
+}
+
+function unlessAborted(work: Promise<Verdict>, signal: AbortSignal): Promise<Verdict> {
+  return new Promise((resolve, reject) => {
+    const abandon = (): void => reject(signal.reason as Error);
+    if (signal.aborted) abandon();
+    signal.addEventListener('abort', abandon, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abandon));
+  });
+}
+
+/** Whether an error of {@link KeyVerifier.verify} only means "come back later". */
+export function isBusy(error: unknown): boolean {
+  return isHkaError(error) && error.code === 'HKA_VERIFIER_BUSY';
+}
