@@ -90,7 +90,7 @@ export class KeyVerifier {
    * Answers at once for a key whose verification is cached, else with a promise.
    * Throws (or rejects with) HKA_VERIFIER_BUSY, HKA_STORE_* and the like: then nothing is known, and nobody gets in.
    */
-  verify(key: string, signal?: AbortSignal): Verdict | Promise<Verdict> {
+  verify(key: string): Verdict | Promise<Verdict> {
     if (key.length > MAX_KEY_LENGTH) return this.#deny('unknown');
     const parsed = parseKey(key, this.#options.prefix);
     if (parsed.kind === 'malformed') return this.#deny('malformed');
@@ -105,10 +105,10 @@ export class KeyVerifier {
     const running = this.#inFlight.get(slot);
     if (running !== undefined) return running;
     const publicId = parsed.kind === 'issued' ? parsed.publicId : undefined;
-    // The first one's signal must not decide for those who wait with it.
+    // Not tied to one request: whoever came first must not decide for those who wait with it.
     const work = this.#work(key, publicId, slot, entry).finally(() => this.#inFlight.delete(slot));
     this.#inFlight.set(slot, work);
-    return signal === undefined ? work : unlessAborted(work, signal);
+    return work;
   }
 
   async #work(
@@ -241,15 +241,6 @@ export class KeyVerifier {
     // Also for changes of known rows: an expiry may have been moved, and a refusal would outlive it.
     this.cache.clearRefused();
   }
-}
-
-function unlessAborted(work: Promise<Verdict>, signal: AbortSignal): Promise<Verdict> {
-  return new Promise((resolve, reject) => {
-    const abandon = (): void => reject(signal.reason as Error);
-    if (signal.aborted) abandon();
-    signal.addEventListener('abort', abandon, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abandon));
-  });
 }
 
 /** Whether an error of {@link KeyVerifier.verify} only means "come back later". */

@@ -1,0 +1,52 @@
+/**
+ * Consumers as Kong knows them. A plugin server has no database of Kong's: consumers are asked for during a request and
+ * kept for a short, stated time, so that a changed or deleted consumer is noticed within it.
+ */
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../lib/clock.ts';
+import type { ConsumerRef } from '../store/record.ts';
+import type { Consumer, Kong } from './kong.ts';
+
+interface Entry {
+  readonly consumer: Consumer | undefined;
+  readonly at: number;
+}
+
+export class ConsumerCache {
+  readonly #entries: LRUCache<string, Entry>;
+  readonly #ttlMs: number;
+  readonly #clock: Clock;
+
+  constructor(options: { maxEntries: number; ttlMs: number }, clock: Clock) {
+    this.#entries = new LRUCache({ max: options.maxEntries });
+    this.#ttlMs = options.ttlMs;
+    this.#clock = clock;
+  }
+
+  /** At once when it is known, else from Kong. Undefined when Kong has no such consumer. */
+  get(kong: Kong, ref: ConsumerRef): Consumer | undefined | Promise<Consumer | undefined> {
+    const slot = ref.id === undefined ? `name:${ref.username ?? ''}` : `id:${ref.id}`;
+    const known = this.#entries.get(slot);
+    if (known !== undefined && this.#clock.now() - known.at < this.#ttlMs) return known.consumer;
+    return this.#load(slot, () =>
+      ref.id === undefined
+        ? kong.client.load_consumer(ref.username ?? '', true)
+        : kong.client.load_consumer(ref.id),
+    );
+  }
+
+  /** By id or username, as `anonymous` names it. */
+  getByName(kong: Kong, name: string): Consumer | undefined | Promise<Consumer | undefined> {
+    const slot = `any:${name}`;
+    const known = this.#entries.get(slot);
+    if (known !== undefined && this.#clock.now() - known.at < this.#ttlMs) return known.consumer;
+    return this.#load(slot, () => kong.client.load_consumer(name, true));
+  }
+
+  async #load(slot: string, load: () => Promise<Consumer | undefined>): Promise<Consumer | undefined> {
+    const at = this.#clock.now();
+    const consumer = await load();
+    this.#entries.set(slot, { consumer, at });
+    return consumer;
+  }
+}

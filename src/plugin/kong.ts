@@ -1,0 +1,92 @@
+/**
+ * The part of Kong's plugin development kit that our plugins use, with Kong's names, so that plugin code reads as any JS
+ * plugin for Kong. Two implementations: src/server/pdk.ts (ProtoBuf:1) and src/plugin/stock-kong.ts (kong-pdk).
+ *
+ * On our own server, calls that return nothing are sent together with the end of the event; calls that are made without
+ * waiting for each other travel in one write.
+ */
+
+export interface Consumer {
+  readonly id: string;
+  /** Unix seconds. */
+  readonly created_at?: number;
+  readonly username?: string;
+  readonly custom_id?: string;
+  readonly tags?: readonly string[];
+}
+
+export interface Credential {
+  readonly id: string;
+  readonly consumer_id: string;
+}
+
+export type RawBody =
+  | { readonly kind: 'content'; readonly content: Buffer }
+  /** nginx wrote it to this file, which belongs to Kong's user. */
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'error'; readonly message: string };
+
+/** For the upstream: a string sets a header, a list sets it several times, an empty list clears it. */
+export type HeaderChanges = Record<string, string | readonly string[]>;
+
+export interface Kong {
+  readonly client: {
+    authenticate(consumer: Consumer | undefined, credential: Credential | undefined): Promise<void>;
+    load_consumer(id: string, byUsername?: boolean): Promise<Consumer | undefined>;
+    get_credential(): Promise<Credential | undefined>;
+    get_consumer(): Promise<Consumer | undefined>;
+  };
+  readonly request: {
+    get_method(): Promise<string>;
+    /** The first value of a header, "" when it is absent or empty. */
+    get_header(name: string): Promise<string>;
+    /** All headers: lower-case names with every value in order. `max` is 1 to 1000. */
+    get_headers(max: number): Promise<Record<string, readonly string[]>>;
+    /** The query string as the client sent it, one character for each byte. */
+    get_raw_query(): Promise<string>;
+    get_raw_body(): Promise<RawBody>;
+  };
+  readonly service: {
+    readonly request: {
+      set_headers(changes: HeaderChanges): Promise<void>;
+      /** One character for each byte. */
+      set_raw_query(query: string): Promise<void>;
+      set_raw_body(body: Buffer): Promise<void>;
+    };
+  };
+  readonly response: {
+    /** Ends the request with this answer. Nothing may be asked of Kong afterwards: return from the phase. */
+    exit(status: number, body: string, headers: HeaderChanges): Promise<void>;
+  };
+  readonly nginx: {
+    /** An nginx variable, "" when it is absent. */
+    get_var(name: string): Promise<string>;
+  };
+  readonly log: {
+    err(message: string): Promise<void>;
+    warn(message: string): Promise<void>;
+    notice(message: string): Promise<void>;
+  };
+}
+
+/** What a phase handler gets to know about its event. */
+export interface KongEvent {
+  /** Aborts, with an HkaError as reason, when the time is up or the client is gone. */
+  readonly signal: AbortSignal;
+}
+
+/** One configuration of a plugin. Its handler never throws: whatever goes wrong is answered 5xx. */
+export interface PluginInstance {
+  access(kong: Kong, event: KongEvent): Promise<void>;
+}
+
+export interface PluginDefinition {
+  readonly name: string;
+  readonly version: string;
+  readonly priority: number;
+  readonly phases: readonly string[];
+  /** The plugin's Kong schema, as JSON text. */
+  readonly schema: string;
+  /** Throws HKA_CONFIG_INVALID with every violation. `config` is what Kong sends, its own fields included. */
+  start(config: unknown): PluginInstance;
+}

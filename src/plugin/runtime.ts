@@ -1,0 +1,19 @@
+/** What a plugin instance works with. One per process; src/runtime/runtime.ts puts it together from the configuration. */
+import type { KeyVerifier } from '../keys/verifier.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Logger } from '../lib/logger.ts';
+import type { Secret } from '../lib/secret.ts';
+import type { SecretReference } from '../vault/reference.ts';
+import type { ConsumerCache } from './consumers.ts';
+
+export interface PluginRuntime {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly consumers: ConsumerCache;
+  /** Throws while the verifier can't work, for want of its pepper: the request is then answered 503. */
+  verifier(): KeyVerifier;
+  /** Whether a Vault is configured at all. */
+  readonly hasVault: boolean;
+  /** At once when it is cached. Rejects with HKA_VAULT_*. */
+  secret(reference: SecretReference): Secret | Promise<Secret>;
+}

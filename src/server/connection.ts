@@ -1,0 +1,294 @@
+/**
+ * One connection of Kong: calls one after another, events among them. Whoever can open the socket controls every byte.
+ *
+ * Kong repeats an event for ever when its connection closes. So everything that goes wrong in an event is answered with
+ * an exit, and the connection is closed only where Kong has to start the instance again, or where no event is running.
+ */
+import type { Socket } from 'node:net';
+import { HkaError, toHkaError } from '../lib/errors.ts';
+import { describeError, type Logger } from '../lib/logger.ts';
+import type { PluginDefinition } from '../plugin/kong.ts';
+import { ServerEvent } from './event.ts';
+import { encodeFrames, FrameReader } from './frames.ts';
+import type { InstanceTable, RunningInstance } from './instances.ts';
+import {
+  decodeRpcCall,
+  encodeEventReturn,
+  encodeExit,
+  encodeInstanceStatus,
+  encodePluginInfo,
+  encodePluginNames,
+  type RpcCall,
+} from './messages.ts';
+import { createKong } from './pdk.ts';
+
+export interface ConnectionContext {
+  readonly plugins: ReadonlyMap<string, PluginDefinition>;
+  readonly instances: InstanceTable;
+  readonly logger: Logger;
+  readonly eventDeadlineMs: number;
+  readonly maxFrameBytes: number;
+  /** Told when an event begins (+1) and ends (-1). */
+  readonly countEvent: (by: 1 | -1) => void;
+  readonly isDraining: () => boolean;
+}
+
+/** A peer that sends but never reads is cut off when this much waits for it. */
+const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
+/** The handler is told this long before its deadline, so that it can still give a proper answer. */
+const DEADLINE_NOTICE_MS = 250;
+/** Kong drops the connection after an exit when the request ends; a peer that doesn't is cut off. */
+const EXIT_LINGER_MS = 60_000;
+
+export class Connection {
+  readonly #socket: Socket;
+  readonly #context: ConnectionContext;
+  readonly #reader: FrameReader;
+  #event: ServerEvent | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(socket: Socket, context: ConnectionContext) {
+    this.#socket = socket;
+    this.#context = context;
+    this.#reader = new FrameReader(
+      context.maxFrameBytes,
+      (frame) => this.#onFrame(frame),
+      (announced) => this.#onOversize(announced),
+    );
+    socket.on('data', (chunk) => this.#reader.push(chunk));
+    // A peer that goes away in the middle (EPIPE, ECONNRESET) is no fault of ours.
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#onClose());
+  }
+
+  get busy(): boolean {
+    return this.#event?.state === 'running';
+  }
+
+  /** Closes an idle connection; a busy one closes when its event has ended. */
+  closeWhenIdle(): void {
+    if (!this.busy) this.#socket.destroy();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #onFrame(frame: Buffer): void {
+    const event = this.#event;
+    if (event !== undefined) {
+      if (event.takeReply(frame)) {
+        if (event.state === 'finished' && event.owedReplies === 0) this.#event = undefined;
+        return;
+      }
+      if (event.state === 'running') {
+        this.#answerFault(event, new HkaError('HKA_PROTOCOL', 'a reply to nothing'));
+        return;
+      }
+      this.#event = undefined;
+    }
+    let call: RpcCall;
+    try {
+      call = decodeRpcCall(frame);
+    } catch (error) {
+      this.#context.logger.warn({ err: describeError(error) }, 'not a call; connection closed');
+      this.#socket.destroy();
+      return;
+    }
+    try {
+      this.#onCall(call);
+    } catch (error) {
+      this.#context.logger.error(
+        { err: describeError(error), call: call.kind },
+        'call failed; connection closed',
+      );
+      this.#socket.destroy();
+    }
+  }
+
+  #onCall(call: RpcCall): void {
+    const { instances, plugins } = this.#context;
+    switch (call.kind) {
+      case 'handle_event': {
+        const instance = instances.get(call.instanceId);
+        // Kong takes a closed connection as a lost instance, starts it again and repeats the event: just what is needed.
+        if (instance === undefined || this.#context.isDraining()) this.#socket.destroy();
+        else this.#startEvent(call.sequence, call.eventName, instance);
+        return;
+      }
+      case 'start_instance':
+        this.#startInstance(call.sequence, call.name, call.config);
+        return;
+      case 'close_instance': {
+        const closed = instances.remove(call.instanceId);
+        this.#write([
+          encodeInstanceStatus(call.sequence, {
+            name: closed?.definition.name ?? '',
+            instanceId: call.instanceId,
+            startedAt: Math.floor((closed?.startedAt ?? 0) / 1000),
+          }),
+        ]);
+        return;
+      }
+      case 'get_instance_status': {
+        const instance = instances.get(call.instanceId);
+        if (instance === undefined) this.#socket.destroy();
+        else this.#sendStatus(call.sequence, instance);
+        return;
+      }
+      case 'get_plugin_names':
+        this.#write([encodePluginNames(call.sequence, [...plugins.keys()])]);
+        return;
+      case 'get_plugin_info': {
+        const plugin = plugins.get(call.name);
+        if (plugin === undefined) this.#socket.destroy();
+        else this.#write([encodePluginInfo(call.sequence, plugin)]);
+        return;
+      }
+    }
+  }
+
+  /** A refused configuration closes the connection: Kong answers the request 500 and asks again at the next one. */
+  #startInstance(sequence: bigint, name: string, configBytes: Buffer): void {
+    const { instances, plugins, logger } = this.#context;
+    const definition = plugins.get(name);
+    let config: unknown;
+    try {
+      config = JSON.parse(configBytes.toString('utf8'));
+      if (definition === undefined) {
+        throw new HkaError(
+          'HKA_CONFIG_INVALID',
+          `there is no plugin "${name}" here; there is: ${[...plugins.keys()].join(', ')}`,
+        );
+      }
+      const instance = instances.add(definition, definition.start(config));
+      logger.debug({ instance: instance.id, plugin: name, config: pluginIdOf(config) }, 'instance started');
+      this.#sendStatus(sequence, instance);
+    } catch (error) {
+      logger.error(
+        { plugin: name, config: pluginIdOf(config), err: describeError(error) },
+        'plugin configuration refused; its routes answer 500 until it is mended',
+      );
+      this.#socket.destroy();
+    }
+  }
+
+  #sendStatus(sequence: bigint, instance: RunningInstance): void {
+    this.#write([
+      encodeInstanceStatus(sequence, {
+        name: instance.definition.name,
+        instanceId: instance.id,
+        startedAt: Math.floor(instance.startedAt / 1000),
+      }),
+    ]);
+  }
+
+  #startEvent(sequence: bigint, phase: string, instance: RunningInstance): void {
+    const event = new ServerEvent((frames) => this.#write(frames));
+    this.#event = event;
+    this.#context.countEvent(1);
+    this.#timer = setTimeout(
+      () => this.#onNotice(event),
+      Math.max(0, this.#context.eventDeadlineMs - DEADLINE_NOTICE_MS),
+    );
+    this.#run(phase, instance, event).then(
+      () => this.#endEvent(event, sequence),
+      (error: unknown) => this.#answerFault(event, error),
+    );
+  }
+
+  async #run(phase: string, instance: RunningInstance, event: ServerEvent): Promise<void> {
+    if (phase === 'access') await instance.plugin.access(createKong(event), event);
+  }
+
+  #endEvent(event: ServerEvent, sequence: bigint): void {
+    event.finish(encodeEventReturn(sequence));
+    this.#afterEvent(event);
+  }
+
+  /** The outermost guard: whatever was thrown becomes an answer that lets nobody through. */
+  #answerFault(event: ServerEvent, error: unknown): void {
+    if (event.state === 'running') {
+      const fault = toHkaError(error);
+      this.#context.logger.error(
+        { err: describeError(error) },
+        `event failed; answered ${fault.kind.status}`,
+      );
+      const headers: Record<string, string> = { 'Content-Type': 'application/json; charset=utf-8' };
+      if (fault.kind.retryable) headers['Retry-After'] = '1';
+      const body = JSON.stringify({ message: fault.kind.publicMessage });
+      void event
+        .exit(encodeExit(fault.kind.status, Buffer.from(body), headers))
+        .catch(() => this.#socket.destroy());
+    }
+    this.#afterEvent(event);
+  }
+
+  #onNotice(event: ServerEvent): void {
+    const late = new HkaError('HKA_EVENT_DEADLINE', `not decided within ${this.#context.eventDeadlineMs} ms`);
+    event.abort(late);
+    this.#timer = setTimeout(() => this.#answerFault(event, late), DEADLINE_NOTICE_MS);
+  }
+
+  #afterEvent(event: ServerEvent): void {
+    if (event !== this.#event || this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#context.countEvent(-1);
+    switch (event.state) {
+      case 'finished':
+        if (event.owedReplies === 0) this.#event = undefined;
+        if (this.#context.isDraining()) this.#socket.end();
+        return;
+      case 'exited':
+        // Kong reads nothing more from this connection; whatever still comes from it means nothing.
+        this.#reader.stop();
+        this.#socket.setTimeout(EXIT_LINGER_MS, () => this.#socket.destroy());
+        return;
+      case 'running':
+      case 'gone':
+        this.#socket.destroy();
+    }
+  }
+
+  #onOversize(announced: number): void {
+    const error = new HkaError(
+      'HKA_PROTOCOL',
+      `a message of ${announced} bytes was announced, allowed are ${this.#context.maxFrameBytes} (server.max_frame_bytes)`,
+    );
+    if (this.#event?.state === 'running') {
+      this.#answerFault(this.#event, error);
+      return;
+    }
+    this.#context.logger.warn({ err: describeError(error) }, 'connection closed');
+    this.#socket.destroy();
+  }
+
+  #onClose(): void {
+    const event = this.#event;
+    this.#reader.stop();
+    if (event === undefined) return;
+    event.drop();
+    this.#afterEvent(event);
+    this.#event = undefined;
+  }
+
+  #write(frames: Buffer[]): void {
+    if (this.#socket.destroyed) return;
+    this.#socket.write(encodeFrames(frames));
+    if (this.#socket.writableLength > MAX_UNREAD_BYTES) {
+      this.#context.logger.warn(
+        { unread: this.#socket.writableLength },
+        'the peer does not read; connection closed',
+      );
+      this.#socket.destroy();
+    }
+  }
+}
+
+/** The id that Kong gave the plugin configuration, to find it again in Kong. */
+function pluginIdOf(config: unknown): string | undefined {
+  if (typeof config !== 'object' || config === null || !('__plugin_id' in config)) return undefined;
+  const id = config.__plugin_id;
+  return typeof id === 'string' ? id.slice(0, 64) : undefined;
+}
