@@ -28,11 +28,16 @@ const UUID4_FORM = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 export function isStrongKey(key: string): boolean {
   if (UUID4_FORM.test(key)) return looksRandom(key.replaceAll('-', '').toLowerCase(), 16);
   if (HEX_FORM.test(key)) return looksRandom(key.toLowerCase(), 16);
-  if (KONG_FORM.test(key)) return looksRandom(key, 62) && mixesClasses(key);
+  if (KONG_FORM.test(key)) return looksRandom(key, 62) && !readsLikeWords(key, 0.65);
   // Of a key with separators (`sk_live_…`) only the longest unbroken part counts.
   const part = key.split(/[^0-9A-Za-z]+/).toSorted((a, b) => b.length - a.length)[0] ?? '';
   const alphabet = /[A-Z]/.test(part) && /[a-z]/.test(part) ? 62 : 36;
-  return part.length * Math.log2(alphabet) >= 128 && looksRandom(part, alphabet) && mixesClasses(part);
+  return (
+    part.length * Math.log2(alphabet) >= 128 &&
+    looksRandom(part, alphabet) &&
+    mixesClasses(part) &&
+    !readsLikeWords(part)
+  );
 }
 
 /** Enough different characters, few repetitions and runs, for text drawn from `alphabet` characters. */
@@ -47,7 +52,7 @@ function looksRandom(text: string, alphabet: number): boolean {
     if (step === 0 || step === 1 || step === -1) regular += 1;
   }
   // A random neighbour is equal or adjacent with 3 / alphabet; hex has 0.19 of them.
-  return regular <= text.length * Math.min(0.5, 3 / alphabet + 0.2) && !hasRepeatedBlock(text);
+  return regular <= text.length * Math.min(0.5, 3 / alphabet + 0.3) && !hasRepeatedBlock(text);
 }
 
 /** The same eight characters twice: joined copies, not randomness. */
@@ -58,7 +63,29 @@ function hasRepeatedBlock(text: string): boolean {
   return false;
 }
 
-/** Random alphanumeric text changes between letters and digits often; words with a year at the end do not. */
+/** The most frequent pairs of letters in English text: two thirds of its pairs, one seventh of random ones. */
+const COMMON_PAIRS = new Set(
+  (
+    'th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri ro ic ' +
+    'ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il tr ly nc et ut ss so rs un ' +
+    'lo wa ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi ai sh ke ey ap pi'
+  ).split(' '),
+);
+
+function readsLikeWords(text: string, share: number): boolean {
+  const lower = text.toLowerCase();
+  let pairs = 0;
+  let common = 0;
+  for (let at = 1; at < lower.length; at += 1) {
+    const pair = lower.slice(at - 1, at + 1);
+    if (!/^[a-z]{2}$/.test(pair)) continue;
+    pairs += 1;
+    if (COMMON_PAIRS.has(pair)) common += 1;
+  }
+  return pairs >= 10 && common > pairs * share;
+}
+
+/** Random alphanumeric text changes between digits, small and capital letters; a word with a year at the end hardly does. */
 function mixesClasses(text: string): boolean {
   const classOf = (character: string): string =>
     /[0-9]/.test(character) ? 'digit' : /[A-Z]/.test(character) ? 'upper' : 'lower';
@@ -66,7 +93,7 @@ function mixesClasses(text: string): boolean {
   for (let at = 1; at < text.length; at += 1) {
     if (classOf(text.charAt(at)) !== classOf(text.charAt(at - 1))) changes += 1;
   }
-  return changes >= (text.length - 1) * 0.2 && /[0-9]/.test(text);
+  return changes >= 4;
 }
 
 export interface IndexLengthCount {

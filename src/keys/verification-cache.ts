@@ -46,6 +46,8 @@ export class VerificationCache {
     this.#refused = new LRUCache({
       max: options.negativeMaxEntries,
       ttl: options.negativeTtlMs,
+      // Without a timer that would hold the time still between two ticks.
+      ttlResolution: 0,
       perf: { now: () => clock.now() },
     });
   }

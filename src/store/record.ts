@@ -41,7 +41,9 @@ export interface CredentialRecord {
   readonly revokedReason?: string;
 }
 
-export type CredentialState = 'active' | 'expired' | 'revoked';
+export const STATES = ['active', 'expired', 'revoked'] as const;
+
+export type CredentialState = (typeof STATES)[number];
 
 export function stateOf(record: CredentialRecord, nowMs: number): CredentialState {
   if (record.revokedAt !== undefined) return 'revoked';

@@ -1,0 +1,216 @@
+/**
+ * The command line. Each command's code is loaded when it runs, so that `dump`, which Kong runs at every start, needs no
+ * configuration, no network and little time.
+ */
+import { Command, CommanderError } from 'commander';
+import { kongPluginDump, PLUGIN_NAME, VERSION } from '../generated/kong-schema.ts';
+import { HkaError } from '../lib/errors.ts';
+import type { ListOptions } from './keys.ts';
+import { Output, type Io } from './output.ts';
+import type { CliSession } from './session.ts';
+
+interface CommonOptions {
+  readonly config?: string;
+  readonly json?: boolean;
+}
+
+const EXIT_CODES = `
+Exit status: 0 done, 1 internal fault, 2 wrong usage, 3 not found or not valid, 4 configuration or data at fault,
+5 store or Vault out of reach (try again), 6 conflict.`;
+
+/** Runs one command and gives the exit status. Never throws. */
+export async function main(
+  argv: readonly string[],
+  io: Io = { stdout: process.stdout, stderr: process.stderr, stdin: process.stdin },
+): Promise<number> {
+  const json = argv.includes('--json');
+  let status = 0;
+  const program = build(io, (code) => {
+    status = code;
+  });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return status;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    return new Output(io, json).failure(error);
+  }
+}
+
+function build(io: Io, finish: (code: number) => void): Command {
+  const program = new Command('hashed-key-auth');
+  program
+    .description('Kong key authentication with hashed keys, and upstream secrets from Vault')
+    .version(VERSION)
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
+    .configureHelp({ sortSubcommands: false, helpWidth: 100 })
+    .showHelpAfterError('(--help shows what is allowed)')
+    .addHelpText('after', EXIT_CODES);
+
+  /** A command with --config and --json whose action gets what it needs and gives an exit status. */
+  const command = (
+    parent: Command,
+    name: string,
+    description: string,
+    examples: readonly string[],
+  ): Command => {
+    const made = parent.command(name).description(description);
+    made.option('--json', 'print JSON, errors included (on stderr)');
+    made.addHelpText('after', `\nExamples:\n${examples.map((example) => `  $ ${example}`).join('\n')}`);
+    return made;
+  };
+  const withConfig = (made: Command): Command =>
+    made.option(
+      '-c, --config <file>',
+      'configuration file (default: $HASHED_KEY_AUTH_CONFIG, ./hashed-key-auth.yaml)',
+    );
+  const inSession =
+    <Arguments extends unknown[], Options extends CommonOptions>(
+      run: (session: CliSession, output: Output, options: Options, ...args: Arguments) => Promise<number>,
+    ) =>
+    async (...parameters: [...Arguments, Options, Command]): Promise<void> => {
+      const args = parameters.slice(0, -2) as Arguments;
+      const options = parameters.at(-2) as Options;
+      const output = new Output(io, options.json === true);
+      const { CliSession } = await import('./session.ts');
+      const session = new CliSession(options.config);
+      try {
+        finish(await run(session, output, options, ...args));
+      } finally {
+        await session.close();
+      }
+    };
+
+  command(program, 'init', 'write a commented configuration, a pepper (0600) and an empty store', [
+    'hashed-key-auth init',
+    'hashed-key-auth init /etc/hashed-key-auth',
+  ])
+    .argument('[folder]', 'where to', '.')
+    .action(async (folder: string, options: CommonOptions) => {
+      const { init } = await import('./init.ts');
+      finish(init(new Output(io, options.json === true), folder));
+    });
+
+  withConfig(
+    command(program, 'serve', 'run the plugin server that Kong talks to', [
+      'hashed-key-auth serve --config /etc/hashed-key-auth/hashed-key-auth.yaml',
+    ]),
+  ).action(async (options: CommonOptions) => {
+    const { serve } = await import('./serve.ts');
+    finish(await serve(options.config));
+  });
+
+  command(program, 'dump', "print a plugin's description for Kong's pluginserver_…_query_cmd", [
+    'hashed-key-auth dump hashed-key-auth',
+  ])
+    .argument('<plugin>', `which plugin: ${PLUGIN_NAME}`)
+    .action((plugin: string) => {
+      if (plugin !== PLUGIN_NAME) {
+        throw new HkaError('HKA_USAGE', `there is no plugin "${plugin}"; there is: ${PLUGIN_NAME}`);
+      }
+      io.stdout.write(`${JSON.stringify(kongPluginDump)}\n`);
+      finish(0);
+    });
+
+  const keys = program.command('keys').description('issue, list, revoke, verify and import keys');
+
+  withConfig(
+    command(keys, 'create', 'issue a key; it is printed once, on stdout', [
+      'hashed-key-auth keys create --consumer alice --expires-in 90d --tags team-a,mobile',
+      'hashed-key-auth keys create --consumer id:2f6f1a0e-6f4e-4d2b-9d8e-0c6a6f1f9b11 --name "CI" --json',
+    ]),
+  )
+    .requiredOption('--consumer <consumer>', 'id or username of the Kong consumer')
+    .option('--name <name>', 'a name for people')
+    .option('--expires-in <duration>', 'life, such as 90d, 12h or 30m')
+    .option('--tags <tags>', 'tags, separated by commas')
+    .action(
+      inSession(async (session, output, options: CommonOptions & { consumer: string }) => {
+        const { createKey } = await import('./keys.ts');
+        return createKey(session, output, options);
+      }),
+    );
+
+  withConfig(
+    command(keys, 'list', 'list credentials', [
+      'hashed-key-auth keys list',
+      'hashed-key-auth keys list --consumer alice --state active --json',
+    ]),
+  )
+    .option('--consumer <consumer>', 'only of this consumer, by id or username')
+    .option('--tag <tag>', 'only with this tag')
+    .option('--state <state>', 'only active, expired or revoked ones')
+    .action(
+      inSession(async (session, output, options: CommonOptions & ListOptions) => {
+        const { listKeys } = await import('./keys.ts');
+        return listKeys(session, output, options);
+      }),
+    );
+
+  withConfig(
+    command(keys, 'show', 'show one credential (never its key)', [
+      'hashed-key-auth keys show 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10',
+    ]),
+  )
+    .argument('<id>', 'the credential')
+    .action(
+      inSession(async (session, output, _options: CommonOptions, id: string) => {
+        const { showKey } = await import('./keys.ts');
+        return showKey(session, output, id);
+      }),
+    );
+
+  withConfig(
+    command(keys, 'revoke', 'revoke one credential; it stops working at once', [
+      'hashed-key-auth keys revoke 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --reason "laptop lost"',
+    ]),
+  )
+    .argument('<id>', 'the credential')
+    .option('--reason <text>', 'why')
+    .action(
+      inSession(async (session, output, options: CommonOptions & { reason?: string }, id: string) => {
+        const { revokeKey } = await import('./keys.ts');
+        return revokeKey(session, output, id, options);
+      }),
+    );
+
+  withConfig(
+    command(keys, 'verify', 'say whether the key on stdin is good, and whose it is', [
+      'hashed-key-auth keys verify < key.txt',
+      'pass show api/alice | hashed-key-auth keys verify --json',
+    ]),
+  ).action(
+    inSession(async (session, output, _options: CommonOptions) => {
+      const { verifyKey } = await import('./keys.ts');
+      return verifyKey(session, output, io);
+    }),
+  );
+
+  withConfig(
+    command(keys, 'import', "take over the keyauth_credentials of Kong's declarative file, as hashes", [
+      'hashed-key-auth keys import kong.yml --dry-run',
+      'hashed-key-auth keys import kong.yml',
+    ]),
+  )
+    .argument('<file>', 'kong.yml or kong.json')
+    .option('--dry-run', 'say what would be done, write nothing')
+    .action(
+      inSession(async (session, output, options: CommonOptions & { dryRun?: boolean }, file: string) => {
+        const { importKeys } = await import('./import.ts');
+        return importKeys(session, output, io, file, options);
+      }),
+    );
+
+  const config = program.command('config').description('the configuration file');
+  withConfig(
+    command(config, 'check', 'check the configuration, and the files and servers it names', [
+      'hashed-key-auth config check --config hashed-key-auth.yaml',
+    ]),
+  ).action(async (options: CommonOptions) => {
+    const { checkConfig } = await import('./config-check.ts');
+    finish(await checkConfig(new Output(io, options.json === true), options.config));
+  });
+
+  return program;
+}

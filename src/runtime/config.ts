@@ -1,0 +1,160 @@
+/**
+ * The configuration file: found, read, checked as a whole, paths made absolute. All faults are reported together, those
+ * the schema finds and those between fields.
+ */
+import { readFileSync } from 'node:fs';
+import { dirname, isAbsolute, resolve } from 'node:path';
+import { load, YAMLException } from 'js-yaml';
+import { serverConfigSchema } from '../generated/schemas.ts';
+import type { ServerConfig } from '../generated/types.ts';
+import { camelize, type Camelize } from '../lib/camelize.ts';
+import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { throwViolations, violationsOf, type Violation } from '../lib/validate.ts';
+import { parseReference } from '../vault/reference.ts';
+import type { VaultConfig } from '../vault/vault.ts';
+
+export type Config = Omit<Camelize<ServerConfig>, 'vault'> & {
+  /** The file it was read from. */
+  readonly file: string;
+  readonly vault?: VaultConfig;
+};
+
+export const DEFAULT_CONFIG_FILES = [
+  'hashed-key-auth.yaml',
+  '/etc/hashed-key-auth/hashed-key-auth.yaml',
+] as const;
+export const CONFIG_ENVIRONMENT = 'HASHED_KEY_AUTH_CONFIG';
+
+/** `file` if given, else what the environment names, else the first default that exists. */
+export function findConfigFile(file: string | undefined): string {
+  const named = file ?? process.env[CONFIG_ENVIRONMENT];
+  if (named !== undefined && named !== '') return resolve(named);
+  for (const candidate of DEFAULT_CONFIG_FILES) {
+    try {
+      readFileSync(candidate);
+      return resolve(candidate);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') return resolve(candidate);
+    }
+  }
+  throw new HkaError(
+    'HKA_CONFIG_INVALID',
+    `no configuration: pass --config FILE, set ${CONFIG_ENVIRONMENT}, or run \`hashed-key-auth init\` to make one (looked for ${DEFAULT_CONFIG_FILES.join(', ')})`,
+  );
+}
+
+/** Throws HKA_CONFIG_INVALID with every fault. */
+export function loadConfig(file: string): Config {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new HkaError('HKA_CONFIG_INVALID', `can't read ${file}: ${errnoOf(error) ?? messageOf(error)}`);
+  }
+  return parseConfig(text, file);
+}
+
+export function parseConfig(text: string, file: string): Config {
+  let document: unknown;
+  try {
+    document = load(text, { filename: file });
+  } catch (error) {
+    if (!(error instanceof YAMLException)) throw error;
+    // The exception's own message quotes the text, which may hold a secret put in the wrong place.
+    const at =
+      error.mark === undefined ? '' : ` at line ${error.mark.line + 1}, column ${error.mark.column + 1}`;
+    throw new HkaError('HKA_CONFIG_INVALID', `${file} is not YAML: ${error.reason}${at}`);
+  }
+  const violations = violationsOf(serverConfigSchema, document ?? {});
+  const raw = (document ?? {}) as ServerConfig;
+  if (violations.length === 0 || typeof raw === 'object') violations.push(...crossChecks(raw));
+  throwViolations(file, violations);
+  return withAbsolutePaths(camelize(raw), file);
+}
+
+/** What the schema can't say. Runs on documents that break the schema too, so every access is guarded. */
+function crossChecks(raw: Partial<ServerConfig>): Violation[] {
+  const violations: Violation[] = [];
+  const add = (path: string, message: string): void => void violations.push({ path, message });
+
+  const versions = Array.isArray(raw.pepper?.versions) ? raw.pepper.versions : [];
+  const ids = new Set<string>();
+  for (const [index, version] of versions.entries()) {
+    const path = `pepper.versions[${index}]`;
+    if (typeof version !== 'object' || version === null) continue;
+    if (typeof version.id === 'string' && ids.has(version.id)) add(`${path}.id`, 'is used twice');
+    ids.add(version.id);
+    if ((version.file === undefined) === (version.reference === undefined)) {
+      add(path, 'needs exactly one of file and reference');
+    }
+    if (typeof version.reference === 'string') {
+      if (raw.vault === undefined) add(`${path}.reference`, 'needs a vault section');
+      try {
+        parseReference(version.reference);
+      } catch (error) {
+        add(`${path}.reference`, messageOf(error));
+      }
+    }
+  }
+  const current = raw.pepper?.current;
+  if (typeof current === 'string' && versions.length > 0 && !ids.has(current)) {
+    add('pepper.current', `is none of the versions (${[...ids].join(', ')})`);
+  }
+  const auth = raw.vault?.auth;
+  if (auth?.method === 'token' && auth.token_file === undefined)
+    add('vault.auth.token_file', 'is missing (method token)');
+  if (auth?.method === 'approle') {
+    if (auth.role_id === undefined) add('vault.auth.role_id', 'is missing (method approle)');
+    if (auth.secret_id_file === undefined) add('vault.auth.secret_id_file', 'is missing (method approle)');
+  }
+  if (raw.server?.socket_group !== undefined && raw.server.socket_mode !== '0660') {
+    add('server.socket_group', 'has no effect without socket_mode "0660"');
+  }
+  if (
+    typeof raw.argon2?.queue_max_age_ms === 'number' &&
+    typeof raw.server?.event_deadline_ms === 'number' &&
+    raw.argon2.queue_max_age_ms >= raw.server.event_deadline_ms
+  ) {
+    add('argon2.queue_max_age_ms', 'must be less than server.event_deadline_ms');
+  }
+  return violations;
+}
+
+function withAbsolutePaths(config: Camelize<ServerConfig>, file: string): Config {
+  const folder = dirname(resolve(file));
+  const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(folder, path));
+  const { vault, ...rest } = config;
+  return {
+    ...rest,
+    file: resolve(file),
+    server: { ...config.server, socket: absolute(config.server.socket) },
+    store: { ...config.store, path: absolute(config.store.path) },
+    pepper: {
+      ...config.pepper,
+      versions: config.pepper.versions.map((version) =>
+        version.file === undefined ? version : { ...version, file: absolute(version.file) },
+      ),
+    },
+    ...(vault === undefined ? {} : { vault: vaultConfig(vault, absolute) }),
+  };
+}
+
+function vaultConfig(
+  vault: NonNullable<Camelize<ServerConfig>['vault']>,
+  absolute: (path: string) => string,
+): VaultConfig {
+  const { auth, caFile, ...rest } = vault;
+  return {
+    ...rest,
+    ...(caFile === undefined ? {} : { caFile: absolute(caFile) }),
+    auth:
+      auth.method === 'token'
+        ? { method: 'token', tokenFile: absolute(auth.tokenFile ?? '') }
+        : {
+            method: 'approle',
+            mount: auth.mount,
+            roleId: auth.roleId ?? '',
+            secretIdFile: absolute(auth.secretIdFile ?? ''),
+          },
+  };
+}

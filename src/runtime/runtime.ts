@@ -1,0 +1,146 @@
+/**
+ * Puts the parts together as the configuration says. What is wrong with files on this machine stops the start; what is
+ * wrong with Vault does not: requests are answered 503 until it is back.
+ */
+import { availableParallelism } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KeyHasher } from '../keys/hasher.ts';
+import type { PepperRing } from '../keys/pepper.ts';
+import { parsePhc } from '../keys/phc.ts';
+import { KeyVerifier } from '../keys/verifier.ts';
+import { systemClock } from '../lib/clock.ts';
+import { HkaError } from '../lib/errors.ts';
+import { describeError, type Logger } from '../lib/logger.ts';
+import type { Secret } from '../lib/secret.ts';
+import { ConsumerCache } from '../plugin/consumers.ts';
+import type { PluginRuntime } from '../plugin/runtime.ts';
+import { openFileStore } from '../store/file/file-store.ts';
+import type { CredentialStore } from '../store/store.ts';
+import type { SecretReference } from '../vault/reference.ts';
+import { createVault, type Vault } from '../vault/vault.ts';
+import type { Config } from './config.ts';
+import { loadPeppers, peppersNeedVault } from './peppers.ts';
+
+const MAX_CONSUMERS = 100_000;
+const PEPPER_RETRY_MS = 1000;
+
+export function createStore(config: Config, logger: Logger): CredentialStore {
+  return openFileStore({
+    path: config.store.path,
+    pollMs: config.store.pollMs,
+    logger,
+    checkHash: (phc) => void parsePhc(phc),
+  });
+}
+
+export function createHasher(config: Config, concurrency?: number): KeyHasher {
+  const { memoryKib, time, parallelism, queueMax, queueMaxAgeMs } = config.argon2;
+  const configured =
+    config.argon2.concurrency === 0
+      ? Math.max(1, Math.floor(availableParallelism() / 2))
+      : config.argon2.concurrency;
+  return new KeyHasher(
+    { memoryKib, time, parallelism },
+    { concurrency: concurrency ?? configured, maxWaiting: queueMax, maxWaitMs: queueMaxAgeMs },
+  );
+}
+
+/** What runs inside the plugin server. */
+export class Runtime implements PluginRuntime {
+  readonly logger: Logger;
+  readonly clock = systemClock;
+  readonly consumers: ConsumerCache;
+  readonly store: CredentialStore;
+  readonly vault: Vault | undefined;
+  readonly hasher: KeyHasher;
+  readonly #config: Config;
+  readonly #stop = new AbortController();
+  #verifier: KeyVerifier | undefined;
+  #notReady: HkaError = new HkaError('HKA_VAULT_UNAVAILABLE', 'the pepper has not been read from Vault yet');
+
+  constructor(config: Config, logger: Logger) {
+    this.#config = config;
+    this.logger = logger;
+    this.consumers = new ConsumerCache(
+      { maxEntries: MAX_CONSUMERS, ttlMs: config.cache.consumerTtlMs },
+      this.clock,
+    );
+    this.store = createStore(config, logger);
+    this.vault = config.vault === undefined ? undefined : createVault(config.vault, { logger });
+    this.hasher = createHasher(config);
+  }
+
+  /** Throws for what a person has to mend; waits for Vault in the background. */
+  async start(): Promise<void> {
+    await this.store.open();
+    await this.vault?.start();
+    if (!peppersNeedVault(this.#config)) {
+      this.#usePeppers(await loadPeppers(this.#config, this.vault));
+      return;
+    }
+    if (!(await this.#tryPeppers())) void this.#keepTryingPeppers();
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#verifier?.close();
+    await this.store.close();
+    await this.vault?.close();
+  }
+
+  get hasVault(): boolean {
+    return this.vault !== undefined;
+  }
+
+  verifier(): KeyVerifier {
+    if (this.#verifier === undefined) throw this.#notReady;
+    return this.#verifier;
+  }
+
+  secret(reference: SecretReference): Secret | Promise<Secret> {
+    if (this.vault === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'no vault section is configured');
+    return this.vault.secret(reference);
+  }
+
+  async #tryPeppers(): Promise<boolean> {
+    try {
+      this.#usePeppers(await loadPeppers(this.#config, this.vault));
+      return true;
+    } catch (error) {
+      this.#notReady =
+        error instanceof HkaError
+          ? error
+          : new HkaError('HKA_INTERNAL', 'the pepper cannot be read', { cause: error });
+      this.logger.error(
+        { err: describeError(error) },
+        'the pepper cannot be read from Vault; every key is answered 503 until it can',
+      );
+      return false;
+    }
+  }
+
+  async #keepTryingPeppers(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      await delay(PEPPER_RETRY_MS, undefined, { ref: false });
+      if (this.#stop.signal.aborted || (await this.#tryPeppers())) return;
+    }
+  }
+
+  #usePeppers(peppers: PepperRing): void {
+    const { cache, keys, argon2 } = this.#config;
+    this.#verifier = new KeyVerifier(
+      {
+        prefix: keys.prefix,
+        rehash: argon2.rehash,
+        cache: {
+          maxEntries: cache.maxEntries,
+          ttlMs: cache.ttlSeconds * 1000,
+          negativeMaxEntries: cache.negativeMaxEntries,
+          negativeTtlMs: cache.negativeTtlSeconds * 1000,
+        },
+      },
+      { store: this.store, peppers, hasher: this.hasher, logger: this.logger, clock: this.clock },
+    );
+    this.logger.info({ peppers: peppers.ids, current: peppers.current.id }, 'pepper read');
+  }
+}

@@ -1,0 +1,399 @@
+/** R1, R9: who gets in, what it costs, and what a change of the store does to keys that are cached. */
+import { randomBytes } from 'node:crypto';
+import { inspect } from 'node:util';
+import * as assert from 'uvu/assert';
+import { generateKey } from '../../src/keys/format.ts';
+import { importKey, issueKey } from '../../src/keys/issue.ts';
+import type { KeyHasher } from '../../src/keys/hasher.ts';
+import { PepperRing } from '../../src/keys/pepper.ts';
+import { STRONG_INDEX_BITS, weakIndexBits } from '../../src/keys/strength.ts';
+import type { Verdict } from '../../src/keys/verdict.ts';
+import { KeyVerifier } from '../../src/keys/verifier.ts';
+import { ManualClock } from '../../src/lib/clock.ts';
+import { HkaError } from '../../src/lib/errors.ts';
+import { Secret } from '../../src/lib/secret.ts';
+import type { CredentialRecord } from '../../src/store/record.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { cheapHasher, kongKey, testPeppers, VERIFIER_CACHE } from '../helpers/keys.ts';
+import { MemoryStore } from '../helpers/memory-store.ts';
+import { suite } from '../helpers/suite.ts';
+
+const test = suite('verifier');
+
+interface Bench {
+  store: MemoryStore;
+  clock: ManualClock;
+  peppers: PepperRing;
+  hasher: KeyHasher;
+  verifier: KeyVerifier;
+}
+
+function bench(
+  options: { rehash?: boolean; peppers?: PepperRing; hasher?: KeyHasher; store?: MemoryStore } = {},
+): Bench {
+  const store = options.store ?? new MemoryStore();
+  const clock = new ManualClock();
+  const peppers = options.peppers ?? testPeppers();
+  const hasher = options.hasher ?? cheapHasher();
+  const verifier = new KeyVerifier(
+    { prefix: 'hka', cache: VERIFIER_CACHE, rehash: options.rehash ?? false },
+    { store, peppers, hasher, clock },
+  );
+  return { store, clock, peppers, hasher, verifier };
+}
+
+async function issue(
+  { store, peppers, hasher, clock }: Bench,
+  expiresAt?: number,
+): Promise<{ key: string; record: CredentialRecord }> {
+  const wanted = {
+    consumer: { username: 'alice' },
+    createdAt: clock.now(),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+  };
+  const { key, record } = await issueKey(wanted, 'hka', peppers.current, hasher);
+  await store.insert([record]);
+  return { key: key.reveal(), record };
+}
+
+async function importOne(
+  { store, peppers, hasher }: Bench,
+  key: string,
+  bits: number,
+): Promise<CredentialRecord> {
+  const record = await importKey(
+    { consumer: { username: 'bob' }, createdAt: 0 },
+    new Secret(key),
+    bits,
+    'hka',
+    peppers.current,
+    hasher,
+  );
+  await store.insert([record]);
+  return record;
+}
+
+const reason = (verdict: Verdict): string => (verdict.ok ? 'ok' : verdict.reason);
+
+test('an issued key is good, and the second time without argon2 and without waiting', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  const before = b.hasher.calls;
+  assert.equal(await b.verifier.verify(key), {
+    ok: true,
+    credential: { id: record.id, consumer: { username: 'alice' } },
+    cached: false,
+  });
+  const second = b.verifier.verify(key);
+  assert.not.instance(second, Promise);
+  assert.is((second as Verdict & { cached: boolean }).cached, true);
+  assert.is(b.hasher.calls, before + 1);
+});
+
+test('an imported key is good, strong and weak', async () => {
+  const b = bench();
+  const strong = kongKey();
+  await importOne(b, strong, STRONG_INDEX_BITS);
+  await importOne(b, 'secret', weakIndexBits(1, []));
+  assert.is(reason(await b.verifier.verify(strong)), 'ok');
+  assert.is(reason(await b.verifier.verify('secret')), 'ok');
+  assert.is(reason(await b.verifier.verify('secre')), 'unknown');
+});
+
+test('a wrong guess at a known id costs no argon2', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  const before = b.hasher.calls;
+  assert.is(record.lookup.kind, 'issued');
+  const publicId = record.lookup.kind === 'issued' ? record.lookup.publicId : '';
+  for (let guess = 0; guess < 2000; guess += 1) {
+    // A well-formed key with that id and another secret, its checksum right.
+    let first = true;
+    const forged = generateKey('hka', (size) => {
+      if (!first) return randomBytes(size);
+      first = false;
+      const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+      return Buffer.from([...publicId].map((character) => alphabet.indexOf(character)));
+    });
+    assert.is(forged.publicId, publicId);
+    assert.not.equal(forged.key.reveal(), key);
+    assert.is(reason(await b.verifier.verify(forged.key.reveal())), 'unknown');
+  }
+  assert.is(b.hasher.calls, before);
+});
+
+test('the stored hash, MAC, index and ids are no keys', async () => {
+  const b = bench();
+  const { record } = await issue(b);
+  const imported = await importOne(b, kongKey(), STRONG_INDEX_BITS);
+  for (const text of [
+    record.hash,
+    record.id,
+    JSON.stringify(record.lookup),
+    imported.hash,
+    JSON.stringify(imported.lookup),
+  ]) {
+    assert.is(reason(await b.verifier.verify(text)), 'unknown');
+  }
+});
+
+test('junk of every form reaches neither argon2 nor a look-up when its checksum is wrong', async () => {
+  const b = bench();
+  await issue(b);
+  const before = b.hasher.calls;
+  for (let round = 0; round < 500; round += 1) {
+    const text = generateKey('hka').key.reveal();
+    assert.is(
+      reason(await b.verifier.verify(`${text.slice(0, -1)}${text.endsWith('0') ? '1' : '0'}`)),
+      'malformed',
+    );
+  }
+  assert.is(b.store.lookups, 0);
+  assert.is(b.hasher.calls, before);
+});
+
+test('a key of 64 KiB is refused without being hashed at all', () => {
+  const b = bench();
+  const verdict = b.verifier.verify('x'.repeat(65_536));
+  assert.not.instance(verdict, Promise);
+  assert.is(b.store.lookups, 0);
+});
+
+test('an expired key is refused from the millisecond of its expiry, cached or not', async () => {
+  const b = bench();
+  const { key } = await issue(b, b.clock.now() + 10_000);
+  assert.is(reason(await b.verifier.verify(key)), 'ok');
+  b.clock.advance(9999);
+  assert.is(reason(await b.verifier.verify(key)), 'ok');
+  b.clock.advance(1);
+  assert.is(reason(await b.verifier.verify(key)), 'expired');
+  const fresh = bench({ store: b.store, peppers: b.peppers });
+  fresh.clock.advance(20_000);
+  assert.is(reason(await fresh.verifier.verify(key)), 'expired');
+});
+
+test('a revoked key is refused at its next use, without argon2', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  await b.verifier.verify(key);
+  const before = b.hasher.calls;
+  await b.store.update(record.id, { revokedAt: b.clock.now() });
+  assert.is(reason(await b.verifier.verify(key)), 'revoked');
+  assert.is(b.hasher.calls, before);
+});
+
+test('a deleted key is refused at its next use', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  await b.verifier.verify(key);
+  await b.store.remove(record.id);
+  assert.is(reason(await b.verifier.verify(key)), 'unknown');
+});
+
+test('a key revoked while argon2 ran on it is refused', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  const pending = b.verifier.verify(key);
+  await b.store.update(record.id, { revokedAt: b.clock.now() });
+  assert.is(reason(await pending), 'revoked');
+});
+
+test('a change that arrives while the row is on its way is not cached over', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  b.store.beforeGet = async () => {
+    b.store.beforeGet = undefined;
+    // The row has been read; now it changes, and the change is announced, before the reader goes on.
+    await b.store.update(record.id, { revokedAt: b.clock.now() });
+  };
+  await b.verifier.verify(key);
+  assert.is(reason(await b.verifier.verify(key)), 'revoked');
+});
+
+test('a key that was refused works as soon as its credential is there', async () => {
+  const b = bench();
+  const wanted = { consumer: { username: 'alice' }, createdAt: 0 };
+  const { key, record } = await issueKey(wanted, 'hka', b.peppers.current, b.hasher);
+  assert.is(reason(await b.verifier.verify(key.reveal())), 'unknown');
+  await b.store.insert([record]);
+  assert.is(reason(await b.verifier.verify(key.reveal())), 'ok');
+});
+
+test('a refusal is remembered for its time only, and costs no look-up meanwhile', async () => {
+  const b = bench();
+  const key = generateKey('hka').key.reveal();
+  await b.verifier.verify(key);
+  assert.not.instance(b.verifier.verify(key), Promise);
+  assert.is(b.store.lookups, 1);
+  b.clock.advance(VERIFIER_CACHE.negativeTtlMs + 1);
+  await b.verifier.verify(key);
+  assert.is(b.store.lookups, 2);
+});
+
+test('after its time a cached key costs one row and no argon2', async () => {
+  const b = bench();
+  const { key } = await issue(b);
+  await b.verifier.verify(key);
+  const before = b.hasher.calls;
+  b.clock.advance(VERIFIER_CACHE.ttlMs + 1);
+  assert.is(reason(await b.verifier.verify(key)), 'ok');
+  assert.is(b.verifier.counts.rowReads, 1);
+  assert.is(b.hasher.calls, before);
+});
+
+test('a hundred requests with one new key cost one argon2', async () => {
+  const b = bench();
+  const { key } = await issue(b);
+  const before = b.hasher.calls;
+  const verdicts = await Promise.all(Array.from({ length: 100 }, () => b.verifier.verify(key)));
+  assert.ok(verdicts.every(({ ok }) => ok));
+  assert.is(b.hasher.calls, before + 1);
+});
+
+test('when the store fails nobody is let in by a key that is not cached', async () => {
+  const b = bench();
+  const { key } = await issue(b);
+  b.store.outage = new HkaError('HKA_STORE_UNAVAILABLE', 'gone');
+  try {
+    await b.verifier.verify(key);
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as HkaError).code, 'HKA_STORE_UNAVAILABLE');
+  }
+  b.store.outage = undefined;
+  assert.is(reason(await b.verifier.verify(key)), 'ok');
+});
+
+test('a full argon2 queue refuses new keys and leaves cached ones alone', async () => {
+  const b = bench({
+    hasher: cheapHasher(
+      { memoryKib: 19_456, time: 2, parallelism: 1 },
+      { concurrency: 1, maxWaiting: 1, maxWaitMs: 60_000 },
+    ),
+  });
+  const cached = await issue(b);
+  const others = [await issue(b), await issue(b), await issue(b)];
+  await b.verifier.verify(cached.key);
+  const results = await Promise.allSettled(others.map(({ key }) => b.verifier.verify(key)));
+  const refused = results.filter((result) => result.status === 'rejected');
+  assert.is(refused.length, 1);
+  assert.is((refused[0]?.reason as HkaError).code, 'HKA_VERIFIER_BUSY');
+  assert.not.instance(b.verifier.verify(cached.key), Promise);
+});
+
+test('a row with m = 4 GiB is an error and costs nothing', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  b.store.records.set(record.id, { ...record, hash: record.hash.replace('m=64', 'm=4194304') });
+  const before = b.hasher.calls;
+  try {
+    await b.verifier.verify(key);
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as HkaError).code, 'HKA_HASH_INVALID');
+  }
+  assert.is(b.hasher.calls, before);
+});
+
+test('a credential of an unknown pepper version is an error that names the version, not a denial', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  b.store.records.set(record.id, { ...record, pepper: '9' });
+  try {
+    await b.verifier.verify(key);
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as HkaError).code, 'HKA_PEPPER_UNKNOWN');
+    assert.match((error as HkaError).message, '"9"');
+  }
+});
+
+test('with another pepper no key verifies', async () => {
+  const b = bench();
+  const { key } = await issue(b);
+  await importOne(b, 'secret', 12);
+  const other = bench({ store: b.store });
+  assert.is(reason(await other.verifier.verify(key)), 'unknown');
+  assert.is(reason(await other.verifier.verify('secret')), 'unknown');
+});
+
+test('keys of an old pepper version and of weaker parameters are hashed anew after they were used', async () => {
+  const peppers = testPeppers(['1', '2'], '1');
+  const old = bench({ peppers });
+  const issued = await issue(old);
+  const imported = await importOne(old, 'secret', 12);
+  const current = new PepperRing([peppers.get('1'), peppers.get('2')], '2');
+  const b = bench({
+    store: old.store,
+    peppers: current,
+    rehash: true,
+    hasher: cheapHasher({ memoryKib: 128, time: 2, parallelism: 1 }),
+  });
+  assert.is(reason(await b.verifier.verify(issued.key)), 'ok');
+  const moved = await eventually('the issued key is hashed anew', () => {
+    const record = b.store.records.get(issued.record.id);
+    return record?.pepper === '2' ? record : undefined;
+  });
+  assert.match(moved.hash, 'm=128,t=2,p=1');
+  assert.not.equal(moved.lookup, issued.record.lookup);
+  await eventually('the imported key is hashed anew', async () => {
+    b.clock.advance(VERIFIER_CACHE.ttlMs + 1);
+    b.verifier.cache.invalidateAll();
+    const fresh = bench({ store: b.store, peppers: current, rehash: true, hasher: b.hasher });
+    assert.is(reason(await fresh.verifier.verify('secret')), 'ok');
+    return b.store.records.get(imported.id)?.pepper === '2';
+  });
+  const after = bench({ store: b.store, peppers: current });
+  assert.is(reason(await after.verifier.verify(issued.key)), 'ok');
+  assert.is(reason(await after.verifier.verify('secret')), 'ok');
+});
+
+test('without rehash nothing is replaced', async () => {
+  const b = bench({ hasher: cheapHasher({ memoryKib: 128, time: 1, parallelism: 1 }) });
+  const { key, record } = await issue(bench({ store: b.store, peppers: b.peppers }));
+  await b.verifier.verify(key);
+  assert.is(b.store.records.get(record.id)?.hash, record.hash);
+});
+
+test('the cache holds no key, in no encoding', async () => {
+  const b = bench();
+  const { key } = await issue(b);
+  await b.verifier.verify(key);
+  await b.verifier.verify(generateKey('hka').key.reveal());
+  const seen = inspect(b.verifier, {
+    depth: 20,
+    showHidden: true,
+    maxArrayLength: null,
+    maxStringLength: null,
+  });
+  for (const form of [key, Buffer.from(key).toString('base64'), Buffer.from(key).toString('hex')]) {
+    assert.not.match(seen, form);
+  }
+});
+
+test('a flood of junk leaves verified keys in the cache', async () => {
+  const b = bench();
+  const { key } = await issue(b);
+  await b.verifier.verify(key);
+  for (let round = 0; round < 3000; round += 1) await b.verifier.verify(`junk-${round}`);
+  assert.not.instance(b.verifier.verify(key), Promise);
+  assert.ok(b.verifier.cache.refusedSize <= VERIFIER_CACHE.negativeMaxEntries);
+});
+
+test('one request costs a bounded number of argon2, however many rows share an index', async () => {
+  const b = bench();
+  const record = await importOne(b, 'secret', 8);
+  for (let copy = 0; copy < 50; copy += 1) {
+    b.store.records.set(`copy-${copy}`, {
+      ...record,
+      id: `copy-${copy}`,
+      hash: (await issue(bench({ peppers: b.peppers }))).record.hash,
+    });
+  }
+  b.store.records.delete(record.id);
+  const before = b.hasher.calls;
+  assert.is(reason(await b.verifier.verify('secret')), 'unknown');
+  assert.ok(b.hasher.calls - before <= 4);
+});
+
+test.run();
