@@ -36,7 +36,7 @@ export function isStrongKey(key: string): boolean {
     part.length * Math.log2(alphabet) >= 128 &&
     looksRandom(part, alphabet) &&
     mixesClasses(part) &&
-    !readsLikeWords(part)
+    !readsLikeWords(part, 0.45)
   );
 }
 
