@@ -1,0 +1,350 @@
+/**
+ * The file store: YAML that people, Git and several processes share. Reads come from memory, the file is read again
+ * whenever it may have changed.
+ *
+ * Invariants: a version of the file is taken as a whole or refused as a whole, and then the last good one stays in use. A
+ * write is made, under a lock, to what is on disk at that moment, and never to a file that can't be read. Who can write
+ * the file can grant access; nobody can break a running server with it.
+ */
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import {
+  removeStaleTemps,
+  withFileLock,
+  writeFailure,
+  writeFileDurably,
+  type HeldLock,
+} from '../../lib/atomic-file.ts';
+import { errnoOf, HkaError, toHkaError } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/logger.ts';
+import type { CredentialRecord } from '../record.ts';
+import type {
+  CredentialPatch,
+  CredentialStore,
+  HashReplacement,
+  IndexLength,
+  StoreChange,
+  StoreHealth,
+} from '../store.ts';
+import { Draft } from './draft.ts';
+import { formatCredentials } from './emit.ts';
+import type { CheckHash } from './format.ts';
+import { reparse } from './reparse.ts';
+import { difference, Snapshot } from './snapshot.ts';
+import { assertUnchanged, currentSignature, digestOf, readVersion, type FileVersion } from './source.ts';
+import { FileWatcher } from './watcher.ts';
+
+export interface FileStoreOptions {
+  /** The YAML file; may be a symbolic link. */
+  readonly path: string;
+  /** How often it is looked at when the system reports nothing. */
+  readonly pollMs: number;
+  readonly logger: Logger;
+  /** Throws for a hash that must not be stored or computed (limits of m, t and p), without showing it. */
+  readonly checkHash: CheckHash;
+}
+
+/** A change that waits to be written together with others. */
+interface PendingWrite {
+  /** Applies it, and returns what then tells the caller. */
+  readonly apply: (draft: Draft) => () => void;
+  readonly fail: (error: unknown) => void;
+}
+
+/** Attempts at a write whose file is changed, each time, by a program that does not know the lock. */
+const WRITE_ATTEMPTS = 5;
+
+export function openFileStore(options: FileStoreOptions): CredentialStore {
+  return new FileStore(options);
+}
+
+class FileStore implements CredentialStore {
+  readonly kind = 'file';
+  readonly #options: FileStoreOptions;
+  readonly #listeners = new Set<(change: StoreChange) => void>();
+  #open = false;
+  #snapshot = Snapshot.empty;
+  /** Of the text that the snapshot was made from. */
+  #digest = '';
+  /** Goes up with each new snapshot, so that a slow read can tell that it comes too late. */
+  #generation = 0;
+  /** The version of the file that was looked at last, good or not. */
+  #seen: Pick<FileVersion, 'signature' | 'settled'> | undefined;
+  /** Why what is in the file now is not in use. */
+  #problem: { readonly message: string; readonly digest: string | undefined } | undefined;
+  #watcher: FileWatcher | undefined;
+  #refreshing: Promise<void> | undefined;
+  #refreshAgain = false;
+  #waiting: PendingWrite[] = [];
+  #writing: Promise<void> | undefined;
+
+  constructor(options: FileStoreOptions) {
+    this.#options = options;
+  }
+
+  async open(): Promise<void> {
+    if (this.#open) return;
+    const { path, pollMs, logger, checkHash } = this.#options;
+    const version = await readVersion(path);
+    this.#adopt(new Snapshot(reparse(version.text, path, this.#snapshot, checkHash)), version);
+    this.#open = true;
+    this.#watcher = new FileWatcher({ path, pollMs, logger, onMaybeChanged: () => void this.#refresh() });
+    // For what happened between the reading and the watching.
+    await this.#refresh();
+  }
+
+  async close(): Promise<void> {
+    this.#open = false;
+    this.#watcher?.close();
+    await this.#writing;
+    await this.#refreshing;
+  }
+
+  health(): StoreHealth {
+    if (!this.#open) return { ok: false, live: false, problem: 'the credentials file is not open' };
+    const problem = this.#problem?.message;
+    return problem === undefined ? { ok: true, live: true } : { ok: true, live: false, problem };
+  }
+
+  async get(id: string): Promise<CredentialRecord | undefined> {
+    return this.#current().records.get(id);
+  }
+
+  async findByPublicId(publicId: string): Promise<CredentialRecord | undefined> {
+    return this.#current().findByPublicId(publicId);
+  }
+
+  async findByIndex(tokens: readonly string[], limit: number): Promise<readonly CredentialRecord[]> {
+    return this.#current().findByIndex(tokens, limit);
+  }
+
+  async indexLengths(): Promise<readonly IndexLength[]> {
+    return this.#current().indexLengths;
+  }
+
+  async *list(): AsyncIterable<CredentialRecord> {
+    yield* this.#current().records.values();
+  }
+
+  async insert(records: readonly CredentialRecord[]): Promise<void> {
+    if (records.length === 0) return;
+    await this.#write((draft) => draft.insert(records));
+  }
+
+  update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord> {
+    return this.#write((draft) => draft.update(id, patch, expectedVersion));
+  }
+
+  remove(id: string): Promise<void> {
+    return this.#write((draft) => draft.remove(id));
+  }
+
+  replaceHash(replacement: HashReplacement): Promise<boolean> {
+    return this.#write((draft) => draft.replaceHash(replacement));
+  }
+
+  onChange(listener: (change: StoreChange) => void): () => void {
+    const own = (change: StoreChange): void => listener(change);
+    this.#listeners.add(own);
+    return () => void this.#listeners.delete(own);
+  }
+
+  #current(): Snapshot {
+    if (this.#open) return this.#snapshot;
+    throw new HkaError('HKA_STORE_UNAVAILABLE', `the credentials file ${this.#options.path} is not open`);
+  }
+
+  /** Looks at the file. Calls that come while one is at work are answered by one more look. */
+  #refresh(): Promise<void> {
+    if (!this.#open) return Promise.resolve();
+    this.#refreshAgain = true;
+    this.#refreshing ??= this.#refreshWhileAsked();
+    return this.#refreshing;
+  }
+
+  async #refreshWhileAsked(): Promise<void> {
+    try {
+      while (this.#refreshAgain && this.#open) {
+        this.#refreshAgain = false;
+        const generation = this.#generation;
+        const version = await this.#readIfChanged();
+        if (!this.#open) return;
+        if (generation !== this.#generation) this.#refreshAgain = true;
+        else if (isVersion(version)) this.#take(version);
+        else if (version !== undefined) this.#refuse(version, undefined);
+      }
+    } finally {
+      // In the same turn as the last look at `#refreshAgain`: a call in between would be forgotten.
+      this.#refreshing = undefined;
+    }
+  }
+
+  async #readIfChanged(): Promise<FileVersion | HkaError | undefined> {
+    const { path } = this.#options;
+    try {
+      if (this.#seen?.settled === true && (await currentSignature(path)) === this.#seen.signature) {
+        return undefined;
+      }
+      return await readVersion(path);
+    } catch (error) {
+      return toHkaError(error);
+    }
+  }
+
+  #take(version: FileVersion): void {
+    const { path, checkHash, logger } = this.#options;
+    if (version.digest === this.#digest) {
+      this.#seen = version;
+      this.#mended();
+      return;
+    }
+    if (version.digest === this.#problem?.digest) {
+      this.#seen = version;
+      return;
+    }
+    let records: CredentialRecord[];
+    try {
+      records = reparse(version.text, path, this.#snapshot, checkHash);
+    } catch (error) {
+      this.#refuse(toHkaError(error), version);
+      return;
+    }
+    const counts = this.#adopt(new Snapshot(records), version);
+    logger.info(
+      { path, total: this.#snapshot.records.size, ...counts },
+      'the credentials file was read anew',
+    );
+  }
+
+  #refuse(error: HkaError, version: FileVersion | undefined): void {
+    this.#seen = version;
+    const known = this.#problem;
+    if (known?.message === error.message && known.digest === version?.digest) return;
+    this.#problem = { message: error.message, digest: version?.digest };
+    this.#options.logger.error(
+      { err: error, path: this.#options.path, inUse: this.#snapshot.records.size },
+      'the credentials file is refused as it is now; its last good version stays in use',
+    );
+  }
+
+  #mended(): void {
+    if (this.#problem === undefined) return;
+    this.#problem = undefined;
+    this.#options.logger.info({ path: this.#options.path }, 'the credentials file is good again');
+  }
+
+  #adopt(
+    snapshot: Snapshot,
+    version: Pick<FileVersion, 'digest' | 'signature' | 'settled'>,
+  ): { readonly added: number; readonly changed: number; readonly removed: number } {
+    const found = difference(this.#snapshot, snapshot);
+    this.#snapshot = snapshot;
+    this.#digest = version.digest;
+    this.#seen = version;
+    this.#generation += 1;
+    this.#mended();
+    if (found === undefined) return { added: 0, changed: 0, removed: 0 };
+    const { change, ...counts } = found;
+    for (const listener of this.#listeners) {
+      try {
+        listener(change);
+      } catch (error) {
+        this.#options.logger.error({ err: error }, 'a listener to changes of the credentials failed');
+      }
+    }
+    return counts;
+  }
+
+  #write<T>(change: (draft: Draft) => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#current();
+      this.#waiting.push({
+        apply: (draft) => {
+          try {
+            const result = change(draft);
+            return () => resolve(result);
+          } catch (error) {
+            return () => reject(error);
+          }
+        },
+        fail: reject,
+      });
+      this.#writing ??= this.#writeWaiting();
+    });
+  }
+
+  /** Writes that came in while one was at work become one. */
+  async #writeWaiting(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0) {
+        const batch = this.#waiting;
+        this.#waiting = [];
+        try {
+          const answers = await withFileLock(this.#options.path, (lock) => this.#writeBatch(batch, lock));
+          for (const answer of answers) answer();
+        } catch (error) {
+          for (const { fail } of batch) fail(error);
+        }
+      }
+    } finally {
+      // In the same turn as the last look at `#waiting`, as above.
+      this.#writing = undefined;
+    }
+  }
+
+  async #writeBatch(batch: readonly PendingWrite[], lock: HeldLock): Promise<readonly (() => void)[]> {
+    const { path, checkHash } = this.#options;
+    await removeStaleTemps(path);
+    for (let attempt = 1; ; attempt += 1) {
+      const version = await readVersion(path);
+      const base =
+        version.digest === this.#digest
+          ? this.#snapshot
+          : new Snapshot(reparse(version.text, path, this.#snapshot, checkHash));
+      const draft = new Draft(base, checkHash);
+      const answers = batch.map(({ apply }) => apply(draft));
+      if (!draft.changed) {
+        if (base !== this.#snapshot) this.#adopt(base, version);
+        return answers;
+      }
+      const text = formatCredentials(draft.records.values());
+      try {
+        const beforeRename = (): void => {
+          lock.assertHeld();
+          assertUnchanged(path, version.signature);
+        };
+        const signature = await writeFileDurably(path, text, { beforeRename });
+        this.#adopt(new Snapshot(draft.records.values()), {
+          digest: digestOf(text),
+          signature,
+          settled: false,
+        });
+        return answers;
+      } catch (error) {
+        if (toHkaError(error).code !== 'HKA_CONFLICT' || attempt >= WRITE_ATTEMPTS) throw error;
+      }
+    }
+  }
+}
+
+function isVersion(outcome: FileVersion | HkaError | undefined): outcome is FileVersion {
+  return outcome !== undefined && 'digest' in outcome;
+}
+
+/** An empty credentials file with mode 0600. Throws HKA_STORE_WRITE_FAILED, also when there is one already. */
+export function createEmptyFile(path: string): void {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, 'wx', 0o600);
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw writeFailure(path, error);
+    throw new HkaError('HKA_STORE_WRITE_FAILED', `${path} exists already; it is not overwritten`);
+  }
+  try {
+    writeSync(descriptor, formatCredentials([]));
+    fsyncSync(descriptor);
+  } catch (error) {
+    throw writeFailure(path, error);
+  } finally {
+    closeSync(descriptor);
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * The credentials file: text to records, with every fault found. Whoever can write the file controls all of this, so
+ * everything is checked before any of it is used: form, times, look-up data, the cost that a hash may ask for.
+ *
+ * Invariant: no message shows a value; faults are named by path and, where it is one, by the credential's id.
+ */
+import type { CredentialsFile } from '../../generated/types.ts';
+import { credentialsFileSchema } from '../../generated/schemas.ts';
+import { HkaError, messageOf } from '../../lib/errors.ts';
+import { formatViolations, violationsOf, type Violation } from '../../lib/validate.ts';
+import type { CredentialRecord, Lookup } from '../record.ts';
+import { parseYaml } from './yaml.ts';
+
+/** One entry of the file. */
+export type Row = CredentialsFile['credentials'][number];
+
+/** Throws when a stored hash is malformed or asks for more than is allowed; its message must not show the hash. */
+export type CheckHash = (phc: string) => void;
+
+/** Faults listed in a message; of more only the number is given. */
+const MAX_LISTED = 20;
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const TIMES = ['created_at', 'expires_at', 'revoked_at'] as const;
+
+/** Throws HKA_STORE_CORRUPT, listing the faults. `path` names the file in messages. */
+export function parseCredentials(text: string, path: string, checkHash: CheckHash): CredentialRecord[] {
+  const document = parseYaml(text, { subject: path, code: 'HKA_STORE_CORRUPT' });
+  const violations = [
+    ...violationsOf(credentialsFileSchema, document),
+    ...crossChecks(rowsOf(document), checkHash),
+  ].map((violation) => describeViolation(violation, document));
+  if (violations.length > 0) {
+    const listed = violations.slice(0, MAX_LISTED);
+    const more = violations.length > MAX_LISTED ? `\n  and ${violations.length - MAX_LISTED} more` : '';
+    const count = violations.length === 1 ? '1 fault' : `${violations.length} faults`;
+    throw new HkaError('HKA_STORE_CORRUPT', `${path} has ${count}:\n${formatViolations(listed)}${more}`, {
+      details: { violations: listed },
+    });
+  }
+  return (document as CredentialsFile).credentials.map(recordOf);
+}
+
+/** What is wrong with records that a caller wants to store; the file must never become unreadable by our own hand. */
+export function rowViolations(rows: readonly Row[], checkHash: CheckHash): Violation[] {
+  const document = { format: 1, credentials: rows };
+  return [...violationsOf(credentialsFileSchema, document), ...crossChecks(rows, checkHash)].map(
+    (violation) => describeViolation(violation, document),
+  );
+}
+
+function rowsOf(document: unknown): readonly unknown[] {
+  if (typeof document !== 'object' || document === null || !('credentials' in document)) return [];
+  return Array.isArray(document.credentials) ? document.credentials : [];
+}
+
+/** What the schema can't say. Runs on rows that break the schema, too. */
+function crossChecks(rows: readonly unknown[], checkHash: CheckHash): Violation[] {
+  const violations: Violation[] = [];
+  const ids = new Map<string, number>();
+  const publicIds = new Map<string, number>();
+  for (const [at, candidate] of rows.entries()) {
+    if (typeof candidate !== 'object' || candidate === null) continue;
+    const row = candidate as { readonly [Name in keyof Row]?: unknown };
+    const add = (field: string, message: string): void =>
+      void violations.push({ path: `credentials[${at}].${field}`, message });
+    const once = (field: 'id' | 'public_id', seen: Map<string, number>): void => {
+      const value = row[field];
+      if (typeof value !== 'string') return;
+      const first = seen.get(value);
+      if (first === undefined) seen.set(value, at);
+      else add(field, `is the ${field} of credentials[${first}], too; each must be unique`);
+    };
+    once('id', ids);
+    once('public_id', publicIds);
+    checkLookup(row, add);
+    if (typeof row.hash === 'string') {
+      try {
+        checkHash(row.hash);
+      } catch (error) {
+        add('hash', messageOf(error));
+      }
+    }
+    for (const field of TIMES) {
+      const value = row[field];
+      if (typeof value === 'string' && RFC3339.test(value) && !isRealTime(value)) {
+        add(field, 'is not a time that exists');
+      }
+    }
+  }
+  return violations;
+}
+
+/** An issued key has public_id and mac, an imported one index, and neither anything of the other. */
+function checkLookup(
+  row: { readonly public_id?: unknown; readonly mac?: unknown; readonly index?: unknown },
+  add: (field: string, message: string) => void,
+): void {
+  if (row.public_id === undefined && row.index === undefined) {
+    add('public_id', 'is missing; an issued key needs public_id and mac, an imported one needs index');
+    return;
+  }
+  if (row.public_id !== undefined && row.index !== undefined) {
+    add('index', 'must not stand beside public_id; it belongs to imported keys, public_id to issued ones');
+  }
+  if (row.public_id !== undefined && row.mac === undefined) add('mac', 'is missing beside public_id');
+  if (row.public_id === undefined && row.mac !== undefined) add('mac', 'must not stand beside index');
+  if (typeof row.index !== 'string') return;
+  const [bitsText = '', hex = ''] = row.index.split(':');
+  const bits = Number(bitsText);
+  if (!Number.isInteger(bits) || !/^[0-9a-f]+$/.test(hex)) return;
+  const digits = Math.ceil(bits / 4);
+  if (hex.length !== digits) {
+    add('index', `must have ${digits} hex digits for ${bits} bits, found ${hex.length}`);
+  } else if (Number.parseInt(hex.charAt(0), 16) >> (4 - (digits * 4 - bits)) !== 0) {
+    add('index', `has more than ${bits} bits set`);
+  }
+}
+
+const RFC3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,3})?Z$/;
+
+/** JavaScript takes the 30th of February for the 2nd of March; this does not. */
+function isRealTime(text: string): boolean {
+  const parsed = Date.parse(text);
+  return !Number.isNaN(parsed) && new Date(parsed).toISOString().slice(0, 19) === text.slice(0, 19);
+}
+
+/** Adds the credential's id, and takes out what could be a value: numbers, and names of fields that nobody knows. */
+function describeViolation({ path, message }: Violation, document: unknown): Violation {
+  const place = /^credentials\[(\d+)\]/.exec(path);
+  const row = place === null ? undefined : rowsOf(document)[Number(place[1])];
+  const id = typeof row === 'object' && row !== null && 'id' in row ? row.id : undefined;
+  const known = typeof id === 'string' && UUID.test(id) ? ` (credential ${id})` : '';
+  const safePath = /^(?:\.?[a-z_]{1,24}|\[\d+\])*/.exec(path)?.[0] ?? '';
+  return {
+    path: `${safePath}${safePath === path ? '' : '…'}${known}`,
+    message: place === null ? message : withoutNumber(message),
+  };
+}
+
+/** A MAC or a public id without quotes can be a number to YAML. */
+function withoutNumber(message: string): string {
+  const hint = message.startsWith('must be a string') ? '; put it between quotes' : '';
+  return message.replace(
+    /found the (number|boolean) .*$/s,
+    (_match, kind: string) => `found a ${kind}${hint}`,
+  );
+}
+
+function recordOf(row: Row): CredentialRecord {
+  return normalizeRecord({
+    id: row.id,
+    version: row.version,
+    consumer: row.consumer,
+    lookup: lookupOf(row),
+    hash: row.hash,
+    pepper: row.pepper,
+    tags: row.tags ?? [],
+    createdAt: Date.parse(row.created_at),
+    ...(row.name === undefined ? {} : { name: row.name }),
+    ...(row.expires_at === undefined ? {} : { expiresAt: Date.parse(row.expires_at) }),
+    ...(row.revoked_at === undefined ? {} : { revokedAt: Date.parse(row.revoked_at) }),
+    ...(row.revoked_reason === undefined ? {} : { revokedReason: row.revoked_reason }),
+  });
+}
+
+function lookupOf(row: Row): Lookup {
+  if (row.public_id !== undefined) return { kind: 'issued', publicId: row.public_id, mac: row.mac ?? '' };
+  const [bits = '', index = ''] = (row.index ?? '').split(':');
+  return { kind: 'imported', bits: Number(bits), index };
+}
+
+/** A frozen copy without absent fields: what the store holds must not change through anybody's reference. */
+export function normalizeRecord(record: CredentialRecord): CredentialRecord {
+  const { consumer, lookup, name, expiresAt, revokedAt, revokedReason } = record;
+  return Object.freeze({
+    id: record.id,
+    version: record.version,
+    consumer: Object.freeze({
+      ...(consumer.id === undefined ? {} : { id: consumer.id }),
+      ...(consumer.username === undefined ? {} : { username: consumer.username }),
+    }),
+    lookup: Object.freeze(
+      lookup.kind === 'issued'
+        ? { kind: lookup.kind, publicId: lookup.publicId, mac: lookup.mac }
+        : { kind: lookup.kind, bits: lookup.bits, index: lookup.index },
+    ),
+    hash: record.hash,
+    pepper: record.pepper,
+    tags: Object.freeze([...record.tags]),
+    createdAt: record.createdAt,
+    ...(name === undefined ? {} : { name }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(revokedAt === undefined ? {} : { revokedAt }),
+    ...(revokedReason === undefined ? {} : { revokedReason }),
+  });
+}

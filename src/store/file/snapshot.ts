@@ -1,0 +1,85 @@
+/**
+ * All records of one version of the file, in memory, found by id, public id or index in constant time.
+ *
+ * Invariant: never changes after it was made. A new version of the file is a new snapshot, so a reader that holds one sees
+ * all of it as it was.
+ */
+import { indexToken, type CredentialRecord } from '../record.ts';
+import type { IndexLength, StoreChange } from '../store.ts';
+import { formatRecord } from './emit.ts';
+
+export class Snapshot {
+  static readonly empty = new Snapshot([]);
+
+  readonly records: ReadonlyMap<string, CredentialRecord>;
+  readonly indexLengths: readonly IndexLength[];
+  readonly #byPublicId = new Map<string, CredentialRecord>();
+  readonly #byIndex = new Map<string, CredentialRecord[]>();
+
+  /** In the order of the file. */
+  constructor(records: Iterable<CredentialRecord>) {
+    const byId = new Map<string, CredentialRecord>();
+    const lengths = new Map<string, { bits: number; pepper: string; count: number }>();
+    for (const record of records) {
+      byId.set(record.id, record);
+      const { lookup, pepper } = record;
+      if (lookup.kind === 'issued') {
+        this.#byPublicId.set(lookup.publicId, record);
+        continue;
+      }
+      const token = indexToken(lookup.bits, lookup.index);
+      const bucket = this.#byIndex.get(token);
+      if (bucket === undefined) this.#byIndex.set(token, [record]);
+      else bucket.push(record);
+      const slot = `${lookup.bits} ${pepper}`;
+      const length = lengths.get(slot);
+      if (length === undefined) lengths.set(slot, { bits: lookup.bits, pepper, count: 1 });
+      else length.count += 1;
+    }
+    this.records = byId;
+    this.indexLengths = [...lengths.values()];
+  }
+
+  findByPublicId(publicId: string): CredentialRecord | undefined {
+    return this.#byPublicId.get(publicId);
+  }
+
+  findByIndex(tokens: readonly string[], limit: number): CredentialRecord[] {
+    const found: CredentialRecord[] = [];
+    for (const token of new Set(tokens)) {
+      for (const record of this.#byIndex.get(token) ?? []) {
+        if (found.length >= limit) return found;
+        found.push(record);
+      }
+    }
+    return found;
+  }
+}
+
+/** What differs between two versions, and how many were added, changed and removed. */
+export interface Difference {
+  readonly change: StoreChange & { readonly kind: 'some' };
+  readonly added: number;
+  readonly changed: number;
+  readonly removed: number;
+}
+
+export function difference(before: Snapshot, after: Snapshot): Difference | undefined {
+  const ids: string[] = [];
+  let added = 0;
+  let removed = 0;
+  for (const [id, record] of after.records) {
+    const old = before.records.get(id);
+    if (old === record || (old !== undefined && formatRecord(old) === formatRecord(record))) continue;
+    if (old === undefined) added += 1;
+    ids.push(id);
+  }
+  const changed = ids.length - added;
+  for (const id of before.records.keys()) {
+    if (after.records.has(id)) continue;
+    removed += 1;
+    ids.push(id);
+  }
+  if (ids.length === 0) return undefined;
+  return { change: { kind: 'some', ids, added: added > 0 }, added, changed, removed };
+}
