@@ -4,7 +4,7 @@
  *
  * Invariant: what is thrown from here holds line, column and a fixed text, never a part of the input.
  */
-import { CORE_SCHEMA, load, mergeTag, YAMLException } from 'js-yaml';
+import { CORE_SCHEMA, EVENT_ID, getScalarValue, load, mergeTag, parseEvents, YAMLException } from 'js-yaml';
 import { HkaError, type ErrorCode } from '../../lib/errors.ts';
 
 const WITH_MERGE_KEYS = CORE_SCHEMA.withTags(mergeTag);
@@ -41,4 +41,68 @@ export function parseYaml(text: string, { subject, code, mergeKeys = false }: Ya
 /** Names of aliases and tags stand between double quotes, in `!<…>` or after a colon. */
 function withoutQuotations(reason: string): string {
   return reason.replace(/\s*(?:"[^]*"|!<[^]*>|: [^]*$)/g, '');
+}
+
+interface OpenNode {
+  readonly kind: 'document' | 'sequence' | 'mapping';
+  readonly path: string;
+  /** Items so far, of a sequence. */
+  items: number;
+  /** The key whose value comes next, of a mapping; undefined when a key comes next. */
+  key: string | undefined;
+}
+
+/**
+ * The lines, from 1, on which the mappings of valid YAML begin whose path (`consumers[3].keyauth_credentials[0]`) is
+ * wanted. What is there by alias or merge key has none.
+ */
+export function linesOf(text: string, isWanted: (path: string) => boolean): Map<string, number> {
+  const lines = new Map<string, number>();
+  const open: OpenNode[] = [];
+  const lineAt = lineCounter(text);
+  for (const event of parseEvents(text, {})) {
+    if (event.type === EVENT_ID.POP) {
+      open.pop();
+      continue;
+    }
+    if (event.type === EVENT_ID.DOCUMENT) {
+      open.push({ kind: 'document', path: '', items: 0, key: undefined });
+      continue;
+    }
+    const path = nextPath(open.at(-1), () =>
+      event.type === EVENT_ID.SCALAR ? getScalarValue(text, event) : '?',
+    );
+    if (event.type === EVENT_ID.SEQUENCE)
+      open.push({ kind: 'sequence', path: path ?? '?', items: 0, key: undefined });
+    if (event.type !== EVENT_ID.MAPPING) continue;
+    if (path !== undefined && isWanted(path)) lines.set(path, lineAt(event.start));
+    open.push({ kind: 'mapping', path: path ?? '?', items: 0, key: undefined });
+  }
+  return lines;
+}
+
+/** The path of the node that comes next in `parent`; undefined when it is a key. */
+function nextPath(parent: OpenNode | undefined, keyText: () => string): string | undefined {
+  if (parent === undefined || parent.kind === 'document') return '';
+  if (parent.kind === 'sequence') {
+    parent.items += 1;
+    return `${parent.path}[${parent.items - 1}]`;
+  }
+  if (parent.key === undefined) {
+    parent.key = keyText();
+    return undefined;
+  }
+  const path = parent.path === '' ? parent.key : `${parent.path}.${parent.key}`;
+  parent.key = undefined;
+  return path;
+}
+
+/** For positions that only grow. */
+function lineCounter(text: string): (position: number) => number {
+  let line = 1;
+  let at = 0;
+  return (position) => {
+    for (; at < position; at += 1) if (text.charCodeAt(at) === 10) line += 1;
+    return line;
+  };
 }
