@@ -1,0 +1,222 @@
+/**
+ * The Vault layer as the rest of the program sees it: secrets by reference, from memory where possible.
+ * Built of transport (one HTTP exchange), client (node-vault), session (log-in and renewal), KV reader and cache.
+ */
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { Clock } from '../lib/clock.ts';
+import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
+import type { Secret } from '../lib/secret.ts';
+import { createLoginMethod, type AuthConfig } from './auth.ts';
+import { VaultClient } from './client.ts';
+import { KvReader } from './kv.ts';
+import { MountTable, type MountConfig } from './mounts.ts';
+import type { SecretReference } from './reference.ts';
+import { SecretCache, type SecretAge } from './secret-cache.ts';
+import { VaultSession, type SessionStatus } from './session.ts';
+import { monotonicClock, systemTimers, type Random, type Timers } from './timers.ts';
+import { VaultTransport } from './transport.ts';
+
+export interface VaultConfig {
+  /** Scheme, host and port, such as https://vault.internal:8200. */
+  readonly address: string;
+  /** Allows http:// to other hosts than this one. Token and secrets are then readable on the way. */
+  readonly allowPlainHttp?: boolean;
+  /** PEM file of the CAs to trust, in place of the system's. */
+  readonly caFile?: string;
+  /** The name that the certificate must carry, when it is not the address's. */
+  readonly serverName?: string;
+  readonly namespace?: string;
+  /** Longest a call may take as a whole. */
+  readonly timeoutMs: number;
+  readonly auth: AuthConfig;
+  /** KV mounts that Vault is not asked about. */
+  readonly mounts: readonly MountConfig[];
+  readonly secrets: {
+    readonly freshSeconds: number;
+    readonly revalidateSeconds: number;
+    readonly staleIfErrorSeconds: number;
+    readonly maxEntries: number;
+  };
+}
+
+export interface VaultDependencies {
+  readonly logger: Logger;
+  /** A clock that never steps back, unless told. */
+  readonly clock?: Clock;
+  readonly timers?: Timers;
+  readonly random?: Random;
+}
+
+export interface VaultStatus {
+  readonly address: string;
+  readonly session: SessionStatus;
+  readonly secrets: readonly SecretAge[];
+}
+
+export interface Vault {
+  /**
+   * Begins to log in and does not wait for it: a Vault that is out of reach is logged and tried again.
+   * Rejects with HKA_CONFIG_INVALID for what has to be mended here: address, CA file, credentials' files.
+   */
+  start(): Promise<void>;
+  /**
+   * Starts if that has not been done, waits for the log-in, and says in words how it went.
+   * Rejects with what kept it from logging in.
+   */
+  check(): Promise<string>;
+  /** At once when it is cached. Throws or rejects with HKA_VAULT_*, or HKA_REFERENCE_INVALID for a mount of another kind. */
+  secret(reference: SecretReference): Secret | Promise<Secret>;
+  status(): VaultStatus;
+  /** Stops everything, forgets all secrets, and revokes the token if it was made for us. */
+  close(): Promise<void>;
+}
+
+/** Does nothing yet; `start` does. */
+export function createVault(config: VaultConfig, deps: VaultDependencies): Vault {
+  return new ConnectedVault(config, deps);
+}
+
+interface Parts {
+  readonly transport: VaultTransport;
+  readonly session: VaultSession;
+  readonly cache: SecretCache;
+}
+
+class ConnectedVault implements Vault {
+  readonly #config: VaultConfig;
+  readonly #deps: VaultDependencies;
+  #parts: Parts | undefined;
+
+  constructor(config: VaultConfig, deps: VaultDependencies) {
+    this.#config = config;
+    this.#deps = deps;
+  }
+
+  // An async function, so that every fault of the configuration rejects.
+  async start(): Promise<void> {
+    if (this.#parts !== undefined) return;
+    const parts = connect(this.#config, this.#deps);
+    parts.session.start();
+    this.#parts = parts;
+  }
+
+  async check(): Promise<string> {
+    await this.start();
+    const { session, transport } = this.#started();
+    await session.ready();
+    const { method, tokenSeconds } = session.status();
+    const life = tokenSeconds === undefined ? 'which never expires' : `good for ${tokenSeconds} s`;
+    return `${transport.origin}: logged in (${method}), with a token ${life}`;
+  }
+
+  secret(reference: SecretReference): Secret | Promise<Secret> {
+    return this.#started().cache.get(reference);
+  }
+
+  status(): VaultStatus {
+    const { session, cache, transport } = this.#started();
+    return { address: transport.origin, session: session.status(), secrets: cache.ages() };
+  }
+
+  async close(): Promise<void> {
+    if (this.#parts === undefined) return;
+    const { cache, session, transport } = this.#parts;
+    cache.close();
+    await session.close();
+    transport.close();
+  }
+
+  #started(): Parts {
+    if (this.#parts === undefined) throw new HkaError('HKA_INTERNAL', 'Vault is used before start()');
+    return this.#parts;
+  }
+}
+
+function connect(config: VaultConfig, deps: VaultDependencies): Parts {
+  const { logger, clock = monotonicClock, timers = systemTimers, random = Math.random } = deps;
+  const { freshSeconds, revalidateSeconds, staleIfErrorSeconds, maxEntries } = config.secrets;
+  const transport = new VaultTransport({
+    address: parseAddress(config.address, config.allowPlainHttp === true),
+    timeoutMs: config.timeoutMs,
+    ...(config.caFile === undefined ? {} : { ca: readCaFile(config.caFile) }),
+    ...(config.serverName === undefined ? {} : { serverName: config.serverName }),
+  });
+  const client = new VaultClient(transport, checkedNamespace(config.namespace));
+  const method = createLoginMethod(config.auth);
+  const session = new VaultSession({
+    client,
+    method,
+    logger,
+    clock,
+    timers,
+    random,
+    onAlive: () => cache.vaultIsBack(),
+  });
+  const reader = new KvReader(client, session, new MountTable(client, config.mounts));
+  const cache = new SecretCache(
+    {
+      freshMs: freshSeconds * 1000,
+      revalidateMs: revalidateSeconds * 1000,
+      staleIfErrorMs: staleIfErrorSeconds * 1000,
+      maxEntries,
+    },
+    { fetch: (reference) => reader.read(reference), logger, clock, timers, random },
+  );
+  return { transport, session, cache };
+}
+
+/** Throws HKA_CONFIG_INVALID unless it is scheme, host and port, with http only for this host. */
+export function parseAddress(text: string, allowPlainHttp: boolean): URL {
+  const invalid = (what: string): HkaError =>
+    new HkaError(
+      'HKA_CONFIG_INVALID',
+      `the Vault address ${what}; it has the form https://vault.internal:8200`,
+    );
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw invalid('is not a URL');
+  }
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') throw invalid('is neither https:// nor http://');
+  if (url.username !== '' || url.password !== '') throw invalid('has a user name or password in it');
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
+    throw invalid('has a path, query or fragment');
+  if (url.protocol === 'http:' && !allowPlainHttp && !isLoopback(url.hostname)) {
+    throw invalid('is http://, which would send token and secrets readable over the network');
+  }
+  return url;
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+/** Throws HKA_CONFIG_INVALID unless every block of the file is a certificate. */
+function readCaFile(path: string): string {
+  const invalid = (what: string): HkaError =>
+    new HkaError('HKA_CONFIG_INVALID', `the CA file ${path} of Vault ${what}`);
+  let pem: string;
+  try {
+    pem = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw invalid(`can't be read: ${errnoOf(error) ?? messageOf(error)}`);
+  }
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0) throw invalid('has no certificate in it (PEM, BEGIN CERTIFICATE)');
+  for (const [index, block] of blocks.entries()) {
+    try {
+      void new X509Certificate(block);
+    } catch {
+      throw invalid(`has a block that is no certificate, number ${index + 1}`);
+    }
+  }
+  return blocks.join('\n');
+}
+
+function checkedNamespace(namespace: string | undefined): string | undefined {
+  if (namespace === undefined || /^[\x21-\x7e]+$/.test(namespace)) return namespace;
+  throw new HkaError('HKA_CONFIG_INVALID', 'the Vault namespace has a character that a header cannot carry');
+}
