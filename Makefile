@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODE ?= node
 
-.PHONY: help install build demo test check bench vault format generate clean
+.PHONY: help install build demo test check bench vault vault-if-possible compose-files format generate clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ check: build ## types, lint, format, generated files up to date
 	@npx --no-install prettier --check --log-level warn .
 	@$(NODE) dist/scripts/generate.js --check
 	@echo "check: all good"
+
+vault-if-possible:
+	@scripts/vault.sh --if-possible >/dev/null
+
+compose-files: build ## write deploy/local for docker compose
+	@deploy/compose/write-files.sh
 
 bench: build ## measure, as tables with ratios
 	@$(NODE) dist/bench/main.js

@@ -28,7 +28,13 @@ export async function checkConfig(output: Output, configFile: string | undefined
   };
 
   const vault = config.vault === undefined ? undefined : createVault(config.vault, { logger: silentLogger });
-  if (vault !== undefined) await attempt('vault', async () => vault.check());
+  if (vault !== undefined) {
+    await attempt('vault', async () => {
+      await vault.start();
+      await vault.ready();
+      return `logged in to ${vault.status().address} by ${vault.status().session.method}`;
+    });
+  }
   let pepperIds: readonly string[] | undefined;
   if (vault === undefined || !peppersNeedVault(config) || checks.every(({ ok }) => ok)) {
     await attempt('pepper', async () => {

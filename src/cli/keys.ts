@@ -102,8 +102,7 @@ export async function showKey(session: CliSession, output: Output, idText: strin
     description,
     Object.entries(description)
       .map(
-        ([name, value]) =>
-          `${name.padEnd(15)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`,
+        ([name, value]) => `${name.padEnd(15)} ${typeof value === 'string' ? value : JSON.stringify(value)}`,
       )
       .join('\n'),
   );

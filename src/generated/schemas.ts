@@ -315,7 +315,7 @@ export const serverConfigSchema = {
           "default": 256
         },
         "queue_max_age_ms": {
-          "description": "How long a hash may wait before its request is answered 503.",
+          "description": "How long a hash may wait before its request is answered 503; half the event's deadline at most.",
           "type": "integer",
           "minimum": 100,
           "maximum": 55000,

@@ -88,7 +88,7 @@ export interface ServerConfig {
     concurrency: number;
     /** Hashes that may wait; one more is answered 503 with Retry-After. */
     queue_max: number;
-    /** How long a hash may wait before its request is answered 503. Unit: ms. */
+    /** How long a hash may wait before its request is answered 503; half the event's deadline at most. Unit: ms. */
     queue_max_age_ms: number;
     /** Replace a verified hash whose parameters or pepper version are behind. */
     rehash: boolean;

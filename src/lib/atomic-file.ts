@@ -229,14 +229,18 @@ export interface HeldLock {
 
 /**
  * Runs `work` while no other process runs work on the same file. The lock is a folder beside the file, `<file>.lock`; one
- * whose holder was killed is taken over after 10 s. Waits 15 s at most, then throws HKA_STORE_LOCKED; throws
+ * whose holder was killed is taken over after 10 s. Waits `waitMs` (15 s) at most, then throws HKA_STORE_LOCKED; throws
  * HKA_STORE_WRITE_FAILED when the lock can't be made.
  *
  * Two waiters can, in theory, take over the same dead lock at once. So a writer also has to see, right before its rename,
  * that the target is still what it has read.
  */
-export async function withFileLock<T>(path: string, work: (lock: HeldLock) => Promise<T>): Promise<T> {
-  const lock = await acquire(path);
+export async function withFileLock<T>(
+  path: string,
+  work: (lock: HeldLock) => Promise<T>,
+  { waitMs = LOCK_WAIT_MS }: { readonly waitMs?: number } = {},
+): Promise<T> {
+  const lock = await acquire(path, waitMs);
   try {
     return await work(lock);
   } finally {
@@ -244,10 +248,10 @@ export async function withFileLock<T>(path: string, work: (lock: HeldLock) => Pr
   }
 }
 
-async function acquire(path: string): Promise<HeldLock & { release(): Promise<void> }> {
+async function acquire(path: string, waitMs: number): Promise<HeldLock & { release(): Promise<void> }> {
   // Loaded when first needed: it listens to the process's signals from then on.
   const { lock } = await import('proper-lockfile');
-  const until = performance.now() + LOCK_WAIT_MS;
+  const until = performance.now() + waitMs;
   let target: string;
   let lost = false;
   let unlock: () => Promise<void>;
@@ -263,7 +267,7 @@ async function acquire(path: string): Promise<HeldLock & { release(): Promise<vo
     } catch (error) {
       if (isHkaError(error)) throw error;
       if (errnoOf(error) !== 'ELOCKED') throw writeFailure(path, error);
-      if (performance.now() > until) throw lockedFor(path);
+      if (performance.now() > until) throw lockedFor(path, waitMs);
       await delay(5 + Math.random() * 45);
     }
   }
@@ -290,9 +294,9 @@ function lockIdentity(target: string): string | undefined {
   return stats === undefined ? undefined : `${stats.ino}:${stats.birthtimeNs}`;
 }
 
-function lockedFor(path: string): HkaError {
+function lockedFor(path: string, waitMs: number): HkaError {
   return new HkaError(
     'HKA_STORE_LOCKED',
-    `${path} has been locked by another process for ${LOCK_WAIT_MS / 1000} s. Repeat the change when that one is done; if there is none, remove ${path}.lock`,
+    `${path} has been locked by another process for ${waitMs / 1000} s. Repeat the change when that one is done; if there is none, remove ${path}.lock`,
   );
 }

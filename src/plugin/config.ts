@@ -53,7 +53,7 @@ export function parsePluginConfig(raw: unknown): PluginSettings {
   );
   const config = picked as unknown as PluginConfig;
   const secrets = violations.length === 0 ? parseSecrets(config, violations) : [];
-  if (config.key_in_body === true) {
+  if (config.key_in_body) {
     violations.push({
       path: 'key_in_body',
       message: 'must be false: keys in request bodies are not supported yet',
@@ -97,7 +97,7 @@ function unresolvedReferences(value: unknown, path: string): Violation[] {
     if (value === '') {
       return [{ path, message: 'is empty; if it is a {vault://…} reference, Kong could not resolve it' }];
     }
-    if (/^\{vault:\/\//.test(value)) {
+    if (value.startsWith('{vault://')) {
       return [
         {
           path,

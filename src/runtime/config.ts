@@ -110,13 +110,6 @@ function crossChecks(raw: Partial<ServerConfig>): Violation[] {
   if (raw.server?.socket_group !== undefined && raw.server.socket_mode !== '0660') {
     add('server.socket_group', 'has no effect without socket_mode "0660"');
   }
-  if (
-    typeof raw.argon2?.queue_max_age_ms === 'number' &&
-    typeof raw.server?.event_deadline_ms === 'number' &&
-    raw.argon2.queue_max_age_ms >= raw.server.event_deadline_ms
-  ) {
-    add('argon2.queue_max_age_ms', 'must be less than server.event_deadline_ms');
-  }
   return violations;
 }
 

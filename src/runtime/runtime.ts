@@ -41,7 +41,11 @@ export function createHasher(config: Config, concurrency?: number): KeyHasher {
       : config.argon2.concurrency;
   return new KeyHasher(
     { memoryKib, time, parallelism },
-    { concurrency: concurrency ?? configured, maxWaiting: queueMax, maxWaitMs: queueMaxAgeMs },
+    {
+      concurrency: concurrency ?? configured,
+      maxWaiting: queueMax,
+      maxWaitMs: Math.min(queueMaxAgeMs, config.server.eventDeadlineMs / 2),
+    },
   );
 }
 

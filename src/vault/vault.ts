@@ -66,6 +66,8 @@ export interface Vault {
    * Rejects with what kept it from logging in.
    */
   check(): Promise<string>;
+  /** Resolves when there is a live token. Rejects with what stops the log-in. */
+  ready(): Promise<void>;
   /** At once when it is cached. Throws or rejects with HKA_VAULT_*, or HKA_REFERENCE_INVALID for a mount of another kind. */
   secret(reference: SecretReference): Secret | Promise<Secret>;
   status(): VaultStatus;
@@ -109,6 +111,10 @@ class ConnectedVault implements Vault {
     const { method, tokenSeconds } = session.status();
     const life = tokenSeconds === undefined ? 'which never expires' : `good for ${tokenSeconds} s`;
     return `${transport.origin}: logged in (${method}), with a token ${life}`;
+  }
+
+  ready(): Promise<void> {
+    return this.#started().session.ready();
   }
 
   secret(reference: SecretReference): Secret | Promise<Secret> {

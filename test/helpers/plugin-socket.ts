@@ -111,8 +111,7 @@ export class PluginSocket {
     const frame = await this.readFrame();
     if (frame === undefined) return undefined;
     const reply = decode('RpcReturn', frame);
-    if (reply['sequence'] !== sequence)
-      throw new Error(`sequence ${String(reply['sequence'])} for ${sequence}`);
+    if (reply['sequence'] !== sequence) throw new Error(`another sequence than ${sequence}`);
     return reply;
   }
 
@@ -185,7 +184,7 @@ export function headersReply(headers: Readonly<Record<string, string | readonly 
         ? { string_value: value }
         : { list_value: { values: value.map((item) => ({ string_value: item })) } },
   }));
-  return { type: 'Struct', message: { fields } as unknown as LuaTable };
+  return { type: 'Struct', message: { fields } };
 }
 
 export function stringReply(value: string): { type: string; message: LuaTable } {

@@ -113,7 +113,7 @@ test('a wrong guess at a known id costs no argon2', async () => {
       if (!first) return randomBytes(size);
       first = false;
       const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-      return Buffer.from([...publicId].map((character) => alphabet.indexOf(character)));
+      return Buffer.from(publicId.split('').map((character) => alphabet.indexOf(character)));
     });
     assert.is(forged.publicId, publicId);
     assert.not.equal(forged.key.reveal(), key);
@@ -245,7 +245,7 @@ test('a hundred requests with one new key cost one argon2', async () => {
   const b = bench();
   const { key } = await issue(b);
   const before = b.hasher.calls;
-  const verdicts = await Promise.all(Array.from({ length: 100 }, () => b.verifier.verify(key)));
+  const verdicts = await Promise.all(Array.from({ length: 100 }, async () => b.verifier.verify(key)));
   assert.ok(verdicts.every(({ ok }) => ok));
   assert.is(b.hasher.calls, before + 1);
 });
@@ -274,10 +274,10 @@ test('a full argon2 queue refuses new keys and leaves cached ones alone', async 
   const cached = await issue(b);
   const others = [await issue(b), await issue(b), await issue(b)];
   await b.verifier.verify(cached.key);
-  const results = await Promise.allSettled(others.map(({ key }) => b.verifier.verify(key)));
+  const results = await Promise.allSettled(others.map(async ({ key }) => b.verifier.verify(key)));
   const refused = results.filter((result) => result.status === 'rejected');
   assert.is(refused.length, 1);
-  assert.is((refused[0]?.reason as HkaError).code, 'HKA_VERIFIER_BUSY');
+  assert.is((refused[0]?.reason as HkaError | undefined)?.code, 'HKA_VERIFIER_BUSY');
   assert.not.instance(b.verifier.verify(cached.key), Promise);
 });
 

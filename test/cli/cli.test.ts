@@ -1,0 +1,226 @@
+/** The command line as a program: what it prints, where, with which status, and what it leaves on disk. */
+import { chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { hka, install, type Installation } from '../helpers/installation.ts';
+import { suite } from '../helpers/suite.ts';
+
+const test = suite('command line');
+
+let installation: Installation;
+test.before(async () => {
+  installation = await install();
+});
+test.after(() => installation.dispose());
+
+interface Failure {
+  error: { code: string; message: string };
+}
+const failure = (stderr: string): Failure['error'] => (JSON.parse(stderr) as Failure).error;
+
+test('dump prints pure JSON for Kong, without configuration', async () => {
+  const result = await hka(['dump', 'hashed-key-auth'], { cwd: '/', env: { HOME: '/nonexistent' } });
+  assert.is(result.status, 0);
+  assert.is(result.stderr, '');
+  const dump = JSON.parse(result.stdout) as {
+    Protocol: string;
+    Plugins: { Name: string; Priority: number; Phases: string[] }[];
+  };
+  assert.is(dump.Protocol, 'ProtoBuf:1');
+  assert.equal(
+    dump.Plugins.map(({ Name, Priority, Phases }) => ({ Name, Priority, Phases })),
+    [{ Name: 'hashed-key-auth', Priority: 1250, Phases: ['access'] }],
+  );
+});
+
+test('dump of another plugin is wrong usage and prints nothing on stdout', async () => {
+  const result = await hka(['dump', 'key-auth']);
+  assert.equal([result.status, result.stdout], [2, '']);
+});
+
+test('init writes private files and overwrites nothing', async () => {
+  for (const name of ['hashed-key-auth.yaml', 'pepper', 'credentials.yaml']) {
+    assert.is(statSync(join(installation.folder, name)).mode & 0o777, 0o600, name);
+  }
+  const before = readFileSync(join(installation.folder, 'pepper'), 'utf8');
+  const again = await hka(['init', installation.folder]);
+  assert.is(again.status, 2);
+  assert.match(again.stderr, 'overwrites nothing');
+  assert.is(readFileSync(join(installation.folder, 'pepper'), 'utf8'), before);
+});
+
+test('create prints the key alone on stdout, and it is nowhere on disk', async () => {
+  const result = await installation.run([
+    'keys',
+    'create',
+    '--consumer',
+    'alice',
+    '--name',
+    'laptop',
+    '--tags',
+    'a,b',
+    '--expires-in',
+    '90d',
+  ]);
+  assert.is(result.status, 0);
+  assert.match(result.stdout, /^hka_[0-9A-Za-z]{61}\n$/);
+  assert.match(result.stderr, 'alice');
+  const key = result.stdout.trim();
+  for (const name of readdirSync(installation.folder)) {
+    if (statSync(join(installation.folder, name)).isFile()) {
+      assert.not.match(readFileSync(join(installation.folder, name), 'utf8'), key.slice(4));
+    }
+  }
+  const verified = await installation.run(['keys', 'verify'], `${key}\n`);
+  assert.equal([verified.status, verified.stdout.startsWith('valid: credential ')], [0, true]);
+});
+
+test('verify: 3 for a key that is not good, with the reason; 2 for no key or several', async () => {
+  const unknown = await installation.run(['keys', 'verify', '--json'], 'nonsense');
+  assert.equal([unknown.status, JSON.parse(unknown.stdout)], [3, { valid: false, reason: 'unknown' }]);
+  assert.is((await installation.run(['keys', 'verify'], '')).status, 2);
+  assert.is((await installation.run(['keys', 'verify'], 'a\nb\n')).status, 2);
+});
+
+test('a key is not taken as an argument', async () => {
+  assert.is((await installation.run(['keys', 'verify', 'some-key'])).status, 2);
+});
+
+test('list and show tell everything but keys and hashes', async () => {
+  const { id } = await installation.issue('bob', '--tags', 'x');
+  const list = await installation.run(['keys', 'list', '--consumer', 'bob', '--json']);
+  const { data } = JSON.parse(list.stdout) as { data: { id: string; state: string; tags: string[] }[] };
+  assert.equal(
+    data.map(({ id: each, state, tags }) => ({ id: each, state, tags })),
+    [{ id, state: 'active', tags: ['x'] }],
+  );
+  const shown = await installation.run(['keys', 'show', id]);
+  assert.is(shown.status, 0);
+  assert.not.match(shown.stdout + list.stdout, 'argon2id');
+  assert.match((await installation.run(['keys', 'list'])).stdout, id);
+  assert.match((await installation.run(['keys', 'list', '--tag', 'x'])).stdout, id);
+  assert.not.match((await installation.run(['keys', 'list', '--state', 'revoked'])).stdout, id);
+});
+
+test('revoke ends a key once, and says so the second time', async () => {
+  const { id, key } = await installation.issue('carol');
+  assert.is((await installation.run(['keys', 'revoke', id, '--reason', 'test'])).status, 0);
+  assert.match((await installation.run(['keys', 'verify'], key)).stdout, 'revoked');
+  const again = await installation.run(['keys', 'revoke', id]);
+  assert.equal([again.status, /already/.test(again.stdout)], [0, true]);
+  assert.match((await installation.run(['keys', 'show', id, '--json'])).stdout, '"revoked_reason":"test"');
+});
+
+test('an unknown id is 3, a malformed one 2', async () => {
+  assert.is((await installation.run(['keys', 'show', '00000000-0000-4000-8000-000000000000'])).status, 3);
+  const malformed = await installation.run(['keys', 'revoke', 'hka_thisisakeyputinthewrongplace']);
+  assert.is(malformed.status, 2);
+  assert.not.match(malformed.stderr, 'wrongplace');
+});
+
+test('wrong values say what was found and what is allowed', async () => {
+  for (const args of [
+    ['keys', 'create', '--consumer', 'x', '--expires-in', 'soon'],
+    ['keys', 'create', '--consumer', 'x', '--expires-in', '0d'],
+    ['keys', 'create', '--consumer', ''],
+    ['keys', 'create', '--consumer', 'x', '--tags', 'a,,b'],
+    ['keys', 'list', '--state', 'gone'],
+  ]) {
+    const result = await installation.run([...args, '--json']);
+    assert.is(result.status, 2, args.join(' '));
+    assert.is(failure(result.stderr).code, 'HKA_USAGE');
+  }
+  assert.is((await installation.run(['keys', 'create'])).status, 2);
+  assert.is((await installation.run(['nonsense'])).status, 2);
+});
+
+test('every command has help with an example', async () => {
+  for (const command of [
+    ['init'],
+    ['serve'],
+    ['dump'],
+    ['config', 'check'],
+    ...['create', 'list', 'show', 'revoke', 'verify', 'import'].map((name) => ['keys', name]),
+  ]) {
+    const result = await hka([...command, '--help']);
+    assert.is(result.status, 0, command.join(' '));
+    assert.match(result.stdout, 'Examples:');
+    assert.match(result.stdout, /\$ |\| /);
+  }
+});
+
+test('a configuration with five faults reports five', async () => {
+  const file = join(installation.folder, 'broken.yaml');
+  writeFileSync(
+    file,
+    [
+      'server: {socket_mode: "0777", event_deadline_ms: 5}',
+      'store: {type: sqlite, path: x}',
+      'pepper: {current: "2", versions: [{id: "1", file: p}]}',
+      'colour: blue',
+    ].join('\n'),
+  );
+  const result = await hka(['config', 'check', '--config', file, '--json']);
+  assert.is(result.status, 4);
+  const { violations } = failure(result.stderr) as unknown as { violations: { path: string }[] };
+  assert.equal(violations.map(({ path }) => path).toSorted(), [
+    'colour',
+    'pepper.current',
+    'server.event_deadline_ms',
+    'server.socket_mode',
+    'store.type',
+  ]);
+});
+
+test('a configuration that is no YAML says where, and does not quote it', async () => {
+  const file = join(installation.folder, 'noyaml.yaml');
+  writeFileSync(file, 'store: {path: "canary-secret\nx: [}');
+  const result = await hka(['config', 'check', '--config', file]);
+  assert.is(result.status, 4);
+  assert.match(result.stderr, /line \d+/);
+  assert.not.match(result.stderr, 'canary');
+});
+
+test('config check looks at the files too', async () => {
+  assert.is((await installation.run(['config', 'check'])).status, 0);
+  const pepper = join(installation.folder, 'pepper');
+  chmodSync(pepper, 0o644);
+  const open = await installation.run(['config', 'check', '--json']);
+  chmodSync(pepper, 0o600);
+  assert.is(open.status, 4);
+  assert.match(open.stdout, 'chmod');
+});
+
+test('without a configuration every command says how to get one', async () => {
+  const result = await hka(['keys', 'list'], { cwd: '/' });
+  assert.is(result.status, 4);
+  assert.match(result.stderr, 'hashed-key-auth init');
+});
+
+test('a broken store stops the commands, and is not overwritten', async () => {
+  const other = await install();
+  try {
+    await other.issue('alice');
+    const good = readFileSync(other.store, 'utf8');
+    const broken = good.replace(/m=\d+/, 'm=4194304');
+    writeFileSync(other.store, broken);
+    for (const args of [
+      ['keys', 'list'],
+      ['keys', 'create', '--consumer', 'x'],
+    ]) {
+      const result = await other.run([...args, '--json']);
+      assert.is(result.status, 4, result.stderr);
+      assert.is(failure(result.stderr).code, 'HKA_STORE_CORRUPT');
+      assert.match(failure(result.stderr).message, 'credentials[0].hash');
+    }
+    assert.is(readFileSync(other.store, 'utf8'), broken);
+    rmSync(other.store);
+    const missing = await other.run(['keys', 'list']);
+    assert.is(missing.status, 5);
+    assert.match(missing.stderr, 'init');
+  } finally {
+    await other.dispose();
+  }
+});
+
+test.run();

@@ -1,0 +1,128 @@
+/** An installation as a user makes it: `init` in a folder of its own, the command line as a program, `serve` as a process. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { appendFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { eventually } from './eventually.ts';
+
+export const ROOT = resolve(import.meta.dirname, '..', '..', '..');
+export const CLI = join(ROOT, 'bin', 'hashed-key-auth.js');
+
+export interface CommandResult {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the command line. `input` is its standard input. */
+export function hka(
+  args: readonly string[],
+  options: { input?: string; cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<CommandResult> {
+  return new Promise((done) => {
+    const child = spawn(process.execPath, [CLI, ...args], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      env: { ...process.env, HASHED_KEY_AUTH_CONFIG: '', ...options.env },
+    });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(options.input ?? '');
+    child.on('close', (code) => done({ status: code ?? -1, stdout, stderr }));
+  });
+}
+
+export interface Installation {
+  readonly folder: string;
+  readonly config: string;
+  readonly store: string;
+  readonly socket: string;
+  /** Runs the command line with this configuration. */
+  run(args: readonly string[], input?: string): Promise<CommandResult>;
+  /** Issues a key. */
+  issue(consumer: string, ...options: readonly string[]): Promise<{ id: string; key: string }>;
+  /** Adds lines to the configuration. */
+  configure(lines: readonly string[]): void;
+  serve(): Promise<Served>;
+  /** Ends what runs and removes the folder. */
+  dispose(): Promise<void>;
+}
+
+export interface Served {
+  readonly child: ChildProcess;
+  /** Everything the server printed. */
+  output(): string;
+  kill(signal: NodeJS.Signals): Promise<void>;
+}
+
+export async function install(): Promise<Installation> {
+  const folder = mkdtempSync(join(tmpdir(), 'hka-'));
+  const made = await hka(['init', folder]);
+  if (made.status !== 0) throw new Error(made.stderr);
+  const config = join(folder, 'hashed-key-auth.yaml');
+  const socket = join(folder, 'hashed-key-auth.sock');
+  const running: Served[] = [];
+  const run = (args: readonly string[], input?: string): Promise<CommandResult> =>
+    hka([...args, '--config', config], input === undefined ? {} : { input });
+
+  return {
+    folder,
+    config,
+    store: join(folder, 'credentials.yaml'),
+    socket,
+    run,
+    issue: async (consumer, ...options) => {
+      const result = await run(['keys', 'create', '--consumer', consumer, '--json', ...options]);
+      if (result.status !== 0) throw new Error(result.stderr);
+      return JSON.parse(result.stdout) as { id: string; key: string };
+    },
+    configure: (lines) => appendFileSync(config, `${lines.join('\n')}\n`),
+    serve: async () => {
+      const served = await startServe(config, socket);
+      running.push(served);
+      return served;
+    },
+    dispose: async () => {
+      for (const served of running) await served.kill('SIGKILL');
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function startServe(config: string, socket: string): Promise<Served> {
+  const child = spawn(process.execPath, [CLI, 'serve', '--config', config], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const served: Served = {
+    child,
+    output: () => output,
+    kill: async (signal) => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const gone = new Promise((done) => child.once('exit', done));
+      child.kill(signal);
+      await gone;
+    },
+  };
+  await eventually('the plugin server listens', async () => {
+    if (child.exitCode !== null) throw new Error(`serve ended with ${child.exitCode}:\n${output}`);
+    return existsSync(socket) && (await answers(socket));
+  });
+  return served;
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      done(true);
+    });
+    probe.on('error', () => done(false));
+  });
+}
