@@ -176,7 +176,7 @@ function whatToDo(path: string, error: unknown): string {
       return `the file system is read-only. Mount ${folder} writable, or change the file where it comes from`;
     case 'EACCES':
     case 'EPERM':
-      return `this process (uid ${process.getuid?.() ?? 'unknown'}) has no right to. Run it as the owner of the file, with read and write rights on ${folder}`;
+      return `this process (uid ${process.geteuid?.() ?? 'unknown'}) has no right to. Run it as the owner of the file, with read and write rights on ${folder}`;
     case 'ENOENT':
     case 'ENOTDIR':
       return `${folder} is not there, or not a folder. Make it, or correct the path`;

@@ -35,7 +35,7 @@ export function recordingLogger(log: LogLine[]): Logger {
 }
 
 export async function openFileFixture(
-  options: { pollMs?: number; folder?: string } = {},
+  options: { pollMs?: number; folder?: string; keepFolder?: boolean } = {},
 ): Promise<FileFixture> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'hka-store-'));
   const path = join(folder, 'credentials.yaml');
@@ -66,7 +66,7 @@ export async function openFileFixture(
     another,
     dispose: async () => {
       await Promise.all(opened.map((store) => store.close()));
-      rmSync(folder, { recursive: true, force: true });
+      if (options.keepFolder !== true) rmSync(folder, { recursive: true, force: true });
     },
   };
 }

@@ -25,6 +25,12 @@ const TIMES = ['created_at', 'expires_at', 'revoked_at'] as const;
 /** Throws HKA_STORE_CORRUPT, listing the faults. `path` names the file in messages. */
 export function parseCredentials(text: string, path: string, checkHash: CheckHash): CredentialRecord[] {
   const document = parseYaml(text, { subject: path, code: 'HKA_STORE_CORRUPT' });
+  if (document === undefined) {
+    throw new HkaError(
+      'HKA_STORE_CORRUPT',
+      `${path} is empty; a store without credentials has the lines "format: 1" and "credentials: []"`,
+    );
+  }
   const violations = [
     ...violationsOf(credentialsFileSchema, document),
     ...crossChecks(rowsOf(document), checkHash),

@@ -90,7 +90,7 @@ function unreadable(path: string, cause: unknown): HkaError {
     errno === 'ENOENT'
       ? 'it is not there. Correct `store.path`, or make an empty one with `hashed-key-auth init`'
       : errno === 'EACCES'
-        ? `this process (uid ${process.getuid?.() ?? 'unknown'}) has no right to. Correct the owner or mode of the file and its folders`
+        ? `this process (uid ${process.geteuid?.() ?? 'unknown'}) has no right to. Correct the owner or mode of the file and its folders`
         : (errno ?? messageOf(cause));
   return new HkaError('HKA_STORE_UNAVAILABLE', `can't read the credentials file ${path}: ${hint}`, { cause });
 }
