@@ -7,7 +7,7 @@
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { HkaError, isHkaError, messageOf } from '../lib/errors.ts';
 import { Secret } from '../lib/secret.ts';
-import { says, type VaultBody, type VaultClient } from './client.ts';
+import type { VaultBody, VaultClient } from './client.ts';
 import { encodePath } from './reference.ts';
 import { isObject } from './transport.ts';
 
@@ -177,15 +177,21 @@ class AppRole implements LoginMethod {
         ),
       );
     } catch (error) {
-      const refused = isHkaError(error) && !says(error, 'no handler for route') && isRefusal(error);
-      throw loginError(`the log-in at ${path}`, error, refused ? { credentialsRefused: true } : {});
+      // Vault answers 400 to a wrong role or secret id.
+      if (statusOf(error) === 400) {
+        throw loginError(`the log-in at ${path}`, error, { credentialsRefused: true });
+      }
+      const hint =
+        statusOf(error) === 403
+          ? ' (nothing is mounted there, or the role is locked for wrong secret ids)'
+          : '';
+      throw loginError(`the log-in at ${path}${hint}`, error, {});
     }
   }
 }
 
-/** Vault answers 400 to a wrong secret id, and 403 to any while the role is locked for too many of them. */
-function isRefusal(error: HkaError): boolean {
-  return error.details['status'] === 400 || error.details['status'] === 403;
+function statusOf(error: unknown): unknown {
+  return isHkaError(error) ? error.details['status'] : undefined;
 }
 
 /** The grant in the answer to a log-in or a renewal. Throws HKA_VAULT_MALFORMED when there is none. */

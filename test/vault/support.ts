@@ -12,7 +12,6 @@ import { VaultClient } from '../../src/vault/client.ts';
 import type { Cancel, Timers } from '../../src/vault/timers.ts';
 import { VaultTransport } from '../../src/vault/transport.ts';
 import type { VaultConfig } from '../../src/vault/vault.ts';
-import { eventually } from '../helpers/eventually.ts';
 import type { VaultServer } from '../helpers/vault-server.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'hka-vault-test-'));
@@ -46,12 +45,12 @@ export class ManualTime extends ManualClock implements Timers {
     next.run();
   }
 
-  /** Lives through `ms`, running every timer when it is due and waiting after each until `settled`. */
-  async pass(ms: number, settled: () => boolean): Promise<void> {
+  /** Lives through `ms`, running every timer when it is due and waiting after each for what it has begun. */
+  async pass(ms: number, settle: () => Promise<unknown>): Promise<void> {
     const end = this.now() + ms;
     while (this.now() + this.nextIn <= end) {
       this.runNext();
-      await eventually('what the timer has begun is done', settled);
+      await settle();
     }
     this.advance(end - this.now());
   }
