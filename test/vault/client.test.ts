@@ -125,11 +125,13 @@ test('each call sends the token it was given, and a call without one sends none'
 
 test('calls at the same time do not mix their tokens, nor do two clients', async () => {
   proxy.set({ kind: 'answer', status: 200, body: '{}' });
-  const clients = [clientFor(proxy.address), clientFor(proxy.address, { namespace: 'team' })];
+  const [plain, inTeam] = [clientFor(proxy.address), clientFor(proxy.address, { namespace: 'team' })];
   const before = proxy.requests.length;
   await Promise.all(
     Array.from({ length: 40 }, (_, index) =>
-      clients[index % 2]?.client.read(`secret/data/${index}`, { token: new Secret(`token-${index}`) }),
+      (index % 2 === 0 ? plain : inTeam).client.read(`secret/data/${index}`, {
+        token: new Secret(`token-${index}`),
+      }),
     ),
   );
   const seen = proxy.requests.slice(before);
@@ -139,7 +141,7 @@ test('calls at the same time do not mix their tokens, nor do two clients', async
     assert.is(headers['x-vault-token'], `token-${index}`);
     assert.is(headers['x-vault-namespace'], index % 2 === 0 ? undefined : 'team');
   }
-  for (const { transport } of clients) transport.close();
+  for (const { transport } of [plain, inTeam]) transport.close();
 });
 
 test('the body of a write is what was given, without token or options', async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { ManualClock } from '../../src/lib/clock.ts';
-import { HkaError, isHkaError } from '../../src/lib/errors.ts';
+import { isHkaError, type HkaError } from '../../src/lib/errors.ts';
 import { describeError, type Logger } from '../../src/lib/logger.ts';
 import type { AuthConfig } from '../../src/vault/auth.ts';
 import { VaultClient } from '../../src/vault/client.ts';
