@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { generatePepperText } from '../keys/pepper.ts';
-import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { errnoOf, HkaError, isHkaError, messageOf } from '../lib/errors.ts';
 import { createEmptyFile } from '../store/file/file-store.ts';
 import type { Output } from './output.ts';
 
@@ -79,6 +79,7 @@ export function init(output: Output, folderText: string): number {
     createEmptyFile(path(STORE_NAME));
     writeFileSync(path(CONFIG_NAME), CONFIG, { mode: 0o600, flag: 'wx' });
   } catch (error) {
+    if (isHkaError(error)) throw error;
     throw new HkaError('HKA_USAGE', `can't write to ${folder}: ${errnoOf(error) ?? messageOf(error)}`, {
       cause: error,
     });

@@ -38,7 +38,8 @@ export function createLogger(level: LogLevel, fd = 2): Logger {
     {
       level,
       base: { app: 'hashed-key-auth', pid: process.pid },
-      serializers: { err: describeError },
+      // What was described already (an object of ours) is taken as it is.
+      serializers: { err: (error: unknown) => (error instanceof Error ? describeError(error) : error) },
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
       redact: {

@@ -9,7 +9,7 @@ import { HkaError } from '../lib/errors.ts';
 import { Secret } from '../lib/secret.ts';
 import { kindOf } from '../lib/validate.ts';
 import type { ConsumerRef } from '../store/record.ts';
-import { linesOf, parseYaml } from '../store/file/yaml.ts';
+import { linesOf, parseYaml } from '../lib/yaml.ts';
 
 export interface PlainCredential {
   readonly consumer: ConsumerRef;

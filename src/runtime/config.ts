@@ -4,11 +4,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
-import { load, YAMLException } from 'js-yaml';
 import { serverConfigSchema } from '../generated/schemas.ts';
 import type { ServerConfig } from '../generated/types.ts';
 import { camelize, type Camelize } from '../lib/camelize.ts';
 import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { parseYaml } from '../lib/yaml.ts';
 import { throwViolations, violationsOf, type Violation } from '../lib/validate.ts';
 import { parseReference } from '../vault/reference.ts';
 import type { VaultConfig } from '../vault/vault.ts';
@@ -55,16 +55,7 @@ export function loadConfig(file: string): Config {
 }
 
 export function parseConfig(text: string, file: string): Config {
-  let document: unknown;
-  try {
-    document = load(text, { filename: file });
-  } catch (error) {
-    if (!(error instanceof YAMLException)) throw error;
-    // The exception's own message quotes the text, which may hold a secret put in the wrong place.
-    const at =
-      error.mark === undefined ? '' : ` at line ${error.mark.line + 1}, column ${error.mark.column + 1}`;
-    throw new HkaError('HKA_CONFIG_INVALID', `${file} is not YAML: ${error.reason}${at}`);
-  }
+  const document = parseYaml(text, { subject: file, code: 'HKA_CONFIG_INVALID' });
   const violations = violationsOf(serverConfigSchema, document ?? {});
   const raw = (document ?? {}) as ServerConfig;
   if (violations.length === 0 || typeof raw === 'object') violations.push(...crossChecks(raw));

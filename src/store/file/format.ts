@@ -9,7 +9,7 @@ import { credentialsFileSchema } from '../../generated/schemas.ts';
 import { HkaError, messageOf } from '../../lib/errors.ts';
 import { formatViolations, violationsOf, type Violation } from '../../lib/validate.ts';
 import type { CredentialRecord, Lookup } from '../record.ts';
-import { parseYaml } from './yaml.ts';
+import { parseYaml } from '../../lib/yaml.ts';
 
 /** One entry of the file. */
 export type Row = CredentialsFile['credentials'][number];

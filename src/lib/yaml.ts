@@ -5,7 +5,7 @@
  * Invariant: what is thrown from here holds line, column and a fixed text, never a part of the input.
  */
 import { CORE_SCHEMA, EVENT_ID, getScalarValue, load, mergeTag, parseEvents, YAMLException } from 'js-yaml';
-import { HkaError, type ErrorCode } from '../../lib/errors.ts';
+import { HkaError, type ErrorCode } from './errors.ts';
 
 const WITH_MERGE_KEYS = CORE_SCHEMA.withTags(mergeTag);
 
