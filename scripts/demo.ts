@@ -149,7 +149,7 @@ async function main(): Promise<void> {
   later.sort((a, b) => a - b);
   check(
     'later requests spare argon2',
-    (later[25] ?? 0) > 0,
+    (later[25] ?? Infinity) < first.ms,
     `median of 50: ${(later[25] ?? 0).toFixed(2)} ms`,
   );
   let good = 0;

@@ -7,7 +7,7 @@ export interface PlainKey {
   readonly expired: boolean;
 }
 
-const WEAK = ['secret', 'password123', 'letmein-2024', 'mobile-app', 'acme-corp-key'];
+const WEAK = ['sesame', 'password123', 'letmein-2024', 'mobile-app', 'acme-corp-key'];
 
 function strongKey(): string {
   let text = '';

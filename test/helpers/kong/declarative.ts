@@ -167,7 +167,9 @@ export function readDeclarative(source: DeclarativeConfig): Configuration {
   ): Entity | undefined => {
     if (reference === undefined) return undefined;
     const wanted =
-      typeof reference === 'string' ? reference : (reference.id ?? reference.name ?? reference.username ?? '');
+      typeof reference === 'string'
+        ? reference
+        : (reference.id ?? reference.name ?? reference.username ?? '');
     for (const entity of entities) if (entity.id === wanted || nameOf(entity) === wanted) return entity;
     throw new Error(`declarative configuration: no ${kind} ${JSON.stringify(reference)}`);
   };
@@ -232,7 +234,8 @@ export function readDeclarative(source: DeclarativeConfig): Configuration {
     const protocol = service.protocol ?? url?.protocol.slice(0, -1) ?? 'http';
     const givenPort = service.port ?? (url === undefined || url.port === '' ? undefined : Number(url.port));
     const host = service.host ?? url?.hostname;
-    if (host === undefined) throw new Error(`declarative configuration: service ${service.name ?? ''} has no host`);
+    if (host === undefined)
+      throw new Error(`declarative configuration: service ${service.name ?? ''} has no host`);
     const added: Service = {
       id: service.id ?? namedUuid('services', service.name ?? `unnamed ${(unnamed += 1)}`),
       name: service.name ?? '',
@@ -251,7 +254,8 @@ export function readDeclarative(source: DeclarativeConfig): Configuration {
   for (const plugin of source.plugins ?? []) addPlugin(plugin, {});
   for (const consumer of source.consumers ?? []) {
     const owner = consumersByUsername.get(consumer.username ?? '') ?? consumersById.get(consumer.id ?? '');
-    if (owner !== undefined) for (const plugin of consumer.plugins ?? []) addPlugin(plugin, { consumer: owner });
+    if (owner !== undefined)
+      for (const plugin of consumer.plugins ?? []) addPlugin(plugin, { consumer: owner });
   }
   return { routes, plugins, consumersById, consumersByUsername, keyAuthCredentials };
 }

@@ -20,7 +20,8 @@ export class HeaderList {
   /** From names and values alternately, as node:http gives them. */
   static fromRaw(raw: readonly string[]): HeaderList {
     const lines: { name: string; value: string }[] = [];
-    for (let at = 0; at + 1 < raw.length; at += 2) lines.push({ name: raw[at] ?? '', value: raw[at + 1] ?? '' });
+    for (let at = 0; at + 1 < raw.length; at += 2)
+      lines.push({ name: raw[at] ?? '', value: raw[at + 1] ?? '' });
     return new HeaderList(lines);
   }
 

@@ -48,7 +48,8 @@ export function luaPattern(pattern: string): RegExp {
         const member = pattern[at] ?? '';
         const next = pattern[at + 1];
         const previous = pattern[at - 1];
-        const isRange = member === '-' && previous !== '[' && previous !== '^' && next !== ']' && next !== '%';
+        const isRange =
+          member === '-' && previous !== '[' && previous !== '^' && next !== ']' && next !== '%';
         if (member === '%') source += escaped(true);
         else source += isRange ? '-' : quote(member);
       }

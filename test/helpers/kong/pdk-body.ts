@@ -1,5 +1,13 @@
 /** `kong.request.get_body`: forms and JSON as Lua tables. Only the MsgPack protocol can call it. */
-import { LuaError, NilAndError, fromJson, isTable, luaToString, type LuaTable, type LuaValue } from './lua.ts';
+import {
+  LuaError,
+  NilAndError,
+  fromJson,
+  isTable,
+  luaToString,
+  type LuaTable,
+  type LuaValue,
+} from './lua.ts';
 import { decodeArguments } from './query.ts';
 import type { RequestContext } from './request-context.ts';
 

@@ -76,7 +76,8 @@ export const serviceMethods: Record<string, PdkMethod> = {
   'kong.service.request.clear_query_arg': (ctx, [name]) => {
     const wanted = text(name, 'query argument name');
     const kept = ctx.args.split('&').filter((part) => unescape(part.split('=')[0] ?? '') !== wanted);
-    if (kept.length < ctx.args.split('&').length) ctx.args = encodeArguments(decodeArguments(kept.join('&'), 1000));
+    if (kept.length < ctx.args.split('&').length)
+      ctx.args = encodeArguments(decodeArguments(kept.join('&'), 1000));
     return undefined;
   },
   'kong.service.request.set_header': (ctx, [name, value]) => {

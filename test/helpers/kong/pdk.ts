@@ -3,15 +3,7 @@
  * access phase. Arguments and results are Lua values; what raises in Kong throws a {@link LuaError} here.
  */
 import type { Consumer } from './declarative.ts';
-import {
-  LuaError,
-  NilAndError,
-  fromText,
-  luaToString,
-  toJson,
-  type LuaTable,
-  type LuaValue,
-} from './lua.ts';
+import { LuaError, NilAndError, fromText, luaToString, toJson, type LuaTable, type LuaValue } from './lua.ts';
 import { nginxVariable } from './nginx-variables.ts';
 import { readForm } from './pdk-body.ts';
 import { serviceMethods } from './pdk-service.ts';
@@ -58,7 +50,9 @@ function loadConsumer(ctx: RequestContext, id: LuaValue, byUsername: LuaValue): 
   if (!isUuid && !searches) throw new LuaError('cannot load a consumer with an id that is not a uuid');
   const { consumersById, consumersByUsername } = ctx.configuration;
   const byId = isUuid ? consumersById.get(wanted) : undefined;
-  const named = searches ? consumersByUsername.get(Buffer.from(wanted, 'latin1').toString('utf8')) : undefined;
+  const named = searches
+    ? consumersByUsername.get(Buffer.from(wanted, 'latin1').toString('utf8'))
+    : undefined;
   const found = byId ?? named;
   return found === undefined ? undefined : consumerTable(found);
 }
@@ -68,7 +62,8 @@ function authenticate(ctx: RequestContext, consumer: LuaValue, credential: LuaVa
     ['consumer', consumer],
     ['credential', credential],
   ] as const) {
-    if (value !== undefined && typeof value !== 'object') throw new LuaError(`${name} must be a table or nil`);
+    if (value !== undefined && typeof value !== 'object')
+      throw new LuaError(`${name} must be a table or nil`);
   }
   if (consumer === undefined && credential === undefined) {
     throw new LuaError('either credential or consumer must be provided');
@@ -86,7 +81,7 @@ function logMethod(level: LogLevel): PdkMethod {
 
 /** What needs a response that the access phase doesn't have yet. */
 const tooEarly: PdkMethod = () => {
-  throw new LuaError("function cannot be called in access phase");
+  throw new LuaError('function cannot be called in access phase');
 };
 
 const routeTable = ({ route }: RequestContext): LuaValue =>
@@ -201,7 +196,8 @@ const responseMethods: Record<string, PdkMethod> = {
   },
   'kong.response.set_headers': (ctx, [headers]) => {
     if (typeof headers !== 'object') throw new LuaError('headers must be a table');
-    for (const [name, value] of Object.entries(headers)) setResponseHeader(ctx, ctx.responseHeaders, name, value);
+    for (const [name, value] of Object.entries(headers))
+      setResponseHeader(ctx, ctx.responseHeaders, name, value);
     return undefined;
   },
   'kong.response.exit': (ctx, [status, body, headers]) => exit(ctx, status, body, headers),
@@ -247,11 +243,16 @@ const otherMethods: Record<string, PdkMethod> = {
 };
 
 const METHODS = new Map<string, PdkMethod>(
-  Object.entries({ ...requestMethods, ...clientMethods, ...responseMethods, ...serviceMethods, ...otherMethods }),
+  Object.entries({
+    ...requestMethods,
+    ...clientMethods,
+    ...responseMethods,
+    ...serviceMethods,
+    ...otherMethods,
+  }),
 );
 
 /** The method of that full name, or undefined. */
 export function pdkMethod(name: string): PdkMethod | undefined {
   return METHODS.get(name);
 }
-

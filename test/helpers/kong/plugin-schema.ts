@@ -60,7 +60,9 @@ function withDefaults(schema: FieldSchema, value: unknown): unknown {
   }
   if (schema.type === 'array' || schema.type === 'set') {
     const { elements } = schema;
-    return Array.isArray(given) && elements !== undefined ? given.map((item) => withDefaults(elements, item)) : given;
+    return Array.isArray(given) && elements !== undefined
+      ? given.map((item) => withDefaults(elements, item))
+      : given;
   }
   if (schema.type === 'map' && isRecord(given) && schema.values !== undefined) {
     const { values } = schema;
@@ -102,7 +104,8 @@ function violations(schema: FieldSchema, value: unknown): string[] {
   const { one_of: oneOf, between, gt, len_min: min, len_max: max, len_eq: equal } = schema;
   if (oneOf !== undefined) hold(oneOf.includes(value), `expected one of: ${oneOf.join(', ')}`);
   if (gt !== undefined) hold(Number(value) > gt, `value must be greater than ${gt}`);
-  if (schema.uuid === true) hold(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(String(value)), 'expected a valid UUID');
+  if (schema.uuid === true)
+    hold(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(String(value)), 'expected a valid UUID');
   if (between !== undefined) {
     const [low, high] = between;
     hold(Number(value) >= low && Number(value) <= high, `value should be between ${low} and ${high}`);
@@ -113,7 +116,8 @@ function violations(schema: FieldSchema, value: unknown): string[] {
   if (max !== undefined) hold(lengthOf(value) <= max, `length must be at most ${max}`);
   const { starts_with: start, match, not_match: notMatch } = schema;
   if (start !== undefined) hold(String(value).startsWith(start), `should start with: ${start}`);
-  if (notMatch !== undefined) hold(!luaPattern(notMatch).test(String(value)), `invalid value: ${String(value)}`);
+  if (notMatch !== undefined)
+    hold(!luaPattern(notMatch).test(String(value)), `invalid value: ${String(value)}`);
   if (match !== undefined) hold(luaPattern(match).test(String(value)), `invalid value: ${String(value)}`);
   return found;
 }
@@ -132,11 +136,13 @@ function validate(schema: FieldSchema, value: unknown, path: string, errors: str
   if (schema.type === 'record') {
     const known = new Map(fieldsOf(schema));
     const record = value as Json;
-    for (const name of Object.keys(record)) if (!known.has(name)) errors.push(`${path}.${name}: unknown field`);
+    for (const name of Object.keys(record))
+      if (!known.has(name)) errors.push(`${path}.${name}: unknown field`);
     for (const [name, field] of known) validate(field, record[name], `${path}.${name}`, errors);
   }
   if (Array.isArray(value) && schema.elements !== undefined) {
-    for (const [index, item] of value.entries()) validate(schema.elements, item, `${path}[${index + 1}]`, errors);
+    for (const [index, item] of value.entries())
+      validate(schema.elements, item, `${path}[${index + 1}]`, errors);
   }
   if (schema.type === 'map') {
     for (const [key, item] of Object.entries(value as Json)) {
@@ -207,7 +213,8 @@ export function resolveReferences(
         isRecord(item) ? resolveReferences(elements, item, environment, unresolved) : (item as unknown),
       );
     } else if (inner?.referenceable === true && Array.isArray(value)) {
-      if (value.some(isReference)) references[name] = value.map((item: unknown) => (isReference(item) ? item : null));
+      if (value.some(isReference))
+        references[name] = value.map((item: unknown) => (isReference(item) ? item : null));
       resolved[name] = value.map((item: unknown) => (isReference(item) ? resolve(item) : item));
     } else if (inner?.referenceable === true && isRecord(value)) {
       const entries = Object.entries(value);

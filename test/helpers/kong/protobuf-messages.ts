@@ -104,7 +104,8 @@ function toWire(type: protobuf.Type, message: LuaTable): Record<string, unknown>
     const { resolvedType } = field.resolve();
     const one = (item: LuaValue): unknown => {
       if (!(resolvedType instanceof protobuf.Type)) return scalarToWire(field, item);
-      if (!isTable(item)) throw new LuaError(`table expected for field '${field.name}', got ${luaType(item)}`);
+      if (!isTable(item))
+        throw new LuaError(`table expected for field '${field.name}', got ${luaType(item)}`);
       return toWire(resolvedType, item as LuaTable);
     };
     if (!field.repeated) wire[field.name] = one(value);

@@ -112,7 +112,8 @@ export async function startRealKong(options: GatewayOptions): Promise<Gateway> {
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(config),
       });
-      if (response.status !== 201) throw new Error(`POST /config: ${response.status} ${await response.text()}`);
+      if (response.status !== 201)
+        throw new Error(`POST /config: ${response.status} ${await response.text()}`);
     },
     stop: async () => {
       await run(binary, ['stop', '-p', prefix]);

@@ -20,7 +20,11 @@ export interface Downstream {
   remotePort: number;
   serverPort: number;
   readBody(): Promise<Buffer>;
-  respond(response: { status: number; headers: string[]; body: Buffer | AsyncIterable<Uint8Array> }): Promise<void>;
+  respond(response: {
+    status: number;
+    headers: string[];
+    body: Buffer | AsyncIterable<Uint8Array>;
+  }): Promise<void>;
 }
 
 export interface GatewayResponse {

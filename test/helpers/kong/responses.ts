@@ -75,7 +75,9 @@ export function errorMime(accept: string | undefined): string {
   let chosen: string = MIME.json;
   let best = 0;
   for (const part of accept?.split(',') ?? []) {
-    const parsed = /^((?:[a-z0-9][a-z0-9\-!#$&^_+.]+|\*)\/(?:[a-z0-9][a-z0-9\-!#$&^_+.]+|\*))(.*)$/i.exec(part.trim());
+    const parsed = /^((?:[a-z0-9][a-z0-9\-!#$&^_+.]+|\*)\/(?:[a-z0-9][a-z0-9\-!#$&^_+.]+|\*))(.*)$/i.exec(
+      part.trim(),
+    );
     if (parsed === null) continue;
     const quality = /;\s*q=(1(?:\.0{0,3})?|0(?:\.\d{0,3})?)/i.exec(parsed[2] ?? '')?.[1];
     const weight = quality === undefined ? 1 : Number(quality);
@@ -123,7 +125,12 @@ export function headerValuesOf(name: string, value: LuaValue): string[] {
 }
 
 /** Response headers: nginx writes `-` for `_`, and Kong doesn't let a plugin set Transfer-Encoding. */
-export function setResponseHeader(ctx: RequestContext, headers: HeaderList, name: string, value: LuaValue): void {
+export function setResponseHeader(
+  ctx: RequestContext,
+  headers: HeaderList,
+  name: string,
+  value: LuaValue,
+): void {
   const values = headerValuesOf(name, value);
   const dashed = name.replaceAll('_', '-');
   if (dashed.toLowerCase() === 'transfer-encoding') {

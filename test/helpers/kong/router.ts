@@ -29,7 +29,10 @@ export function normalizePath(path: string): string {
     return RESERVED.test(character) ? escape.toUpperCase() : character;
   });
   const segments: string[] = [];
-  const parts = decoded.replace(/\/{2,}/g, '/').split('/').slice(1);
+  const parts = decoded
+    .replace(/\/{2,}/g, '/')
+    .split('/')
+    .slice(1);
   for (const [index, part] of parts.entries()) {
     const last = index === parts.length - 1;
     if (part === '..') segments.pop();
@@ -43,7 +46,8 @@ export function normalizePath(path: string): string {
 }
 
 const kinds = (route: Route): number =>
-  [route.methods, route.hosts, route.paths, Object.keys(route.headers)].filter((list) => list.length > 0).length;
+  [route.methods, route.hosts, route.paths, Object.keys(route.headers)].filter((list) => list.length > 0)
+    .length;
 
 interface Candidate {
   route: Route;
@@ -54,7 +58,13 @@ interface Candidate {
 function rank(candidate: Candidate): number[] {
   const { route, path, regex } = candidate;
   const plainHost = route.hosts.some((host) => !host.includes('*'));
-  return [kinds(route), plainHost ? 1 : 0, regex === undefined ? 0 : 1, route.regexPriority, path?.length ?? 0];
+  return [
+    kinds(route),
+    plainHost ? 1 : 0,
+    regex === undefined ? 0 : 1,
+    route.regexPriority,
+    path?.length ?? 0,
+  ];
 }
 
 function hostMatches(pattern: string, host: string): boolean {

@@ -1,0 +1,88 @@
+/** Those of Kong's own plugins that tests put beside ours: acl and key-auth, in what those tests ask of them. */
+import type { LuaTable } from './lua.ts';
+import { consumerTable, pdkMethod } from './pdk.ts';
+import { decodeArguments } from './query.ts';
+import { ResponseExit, type RequestContext } from './request-context.ts';
+import { errorResponse } from './responses.ts';
+
+export interface NativePlugin {
+  readonly priority: number;
+  access(ctx: RequestContext, config: Record<string, unknown>): void;
+}
+
+function refuse(ctx: RequestContext, status: number, message?: string, headers?: LuaTable): never {
+  throw new ResponseExit(errorResponse(ctx, status, message, headers));
+}
+
+function setIdentity(
+  ctx: RequestContext,
+  consumer: LuaTable | undefined,
+  credential: LuaTable | undefined,
+): void {
+  ctx.consumer = consumer;
+  ctx.credential = credential;
+  const set = (name: string, value: unknown): void => {
+    if (typeof value === 'string' && value !== '') ctx.headers.set(name, [value]);
+    else ctx.headers.clear(name);
+  };
+  set('X-Consumer-ID', consumer?.['id']);
+  set('X-Consumer-Custom-ID', consumer?.['custom_id']);
+  set('X-Consumer-Username', consumer?.['username']);
+  set('X-Credential-Identifier', credential?.['id']);
+  set('X-Anonymous-Consumer', credential === undefined ? 'true' : undefined);
+}
+
+const keyAuth: NativePlugin = {
+  priority: 1250,
+  access: (ctx, config) => {
+    const anonymous = config['anonymous'];
+    if (typeof anonymous === 'string' && ctx.credential !== undefined) return;
+    const names = (config['key_names'] as string[] | undefined) ?? ['apikey'];
+    const table = ctx.headers.table(100);
+    const query = decodeArguments(ctx.args);
+    const found = names.map(
+      (name) => table.get(name) ?? table.get(name.toLowerCase().replaceAll('_', '-')) ?? query[name],
+    );
+    const key = found.find((value) => typeof value === 'string');
+    const credential = key === undefined ? undefined : ctx.configuration.keyAuthCredentials.get(key);
+    if (credential !== undefined) {
+      setIdentity(ctx, consumerTable(credential.consumer), {
+        id: credential.id,
+        consumer_id: credential.consumer.id,
+      });
+      return;
+    }
+    if (typeof anonymous === 'string') {
+      const consumer = pdkMethod('kong.client.load_consumer')?.(ctx, [anonymous, true]);
+      setIdentity(ctx, consumer as LuaTable | undefined, undefined);
+      return;
+    }
+    refuse(ctx, 401, key === undefined ? 'No API key found in request' : 'Unauthorized', {
+      'WWW-Authenticate': 'Key',
+    });
+  },
+};
+
+const acl: NativePlugin = {
+  priority: 950,
+  access: (ctx, config) => {
+    const allow = (config['allow'] as string[] | undefined) ?? [];
+    const deny = (config['deny'] as string[] | undefined) ?? [];
+    const id = ctx.consumer?.['id'];
+    const known = typeof id === 'string' ? ctx.configuration.consumersById.get(id) : undefined;
+    if (known === undefined || (known.groups.length === 0 && deny.length === 0)) {
+      if (ctx.credential !== undefined) refuse(ctx, 403, 'You cannot consume this service');
+      refuse(ctx, 401);
+    }
+    const inGroup = (groups: string[]): boolean => known.groups.some((group) => groups.includes(group));
+    if (allow.length > 0 ? !inGroup(allow) : inGroup(deny))
+      refuse(ctx, 403, 'You cannot consume this service');
+    if (config['hide_groups_header'] !== true)
+      ctx.headers.set('X-Consumer-Groups', [known.groups.join(', ')]);
+  },
+};
+
+export const NATIVE_PLUGINS: ReadonlyMap<string, NativePlugin> = new Map([
+  ['key-auth', keyAuth],
+  ['acl', acl],
+]);
