@@ -184,7 +184,7 @@ export class CosocketPool {
 
   closeAll(): void {
     for (const entries of this.#idle.values()) {
-      for (const { connection, timer } of [...entries]) {
+      for (const { connection, timer } of entries.slice()) {
         clearTimeout(timer);
         connection.close();
       }

@@ -217,7 +217,6 @@ class StandInKong {
   #read(config: DeclarativeConfig): Loaded {
     const configuration = readDeclarative(config);
     const settings = new Map<string, PluginSettings>();
-    this.#sequence += 1;
     for (const plugin of configuration.plugins) {
       const external = this.#plugins.get(plugin.name);
       if (external === undefined) {
@@ -231,6 +230,8 @@ class StandInKong {
       const resolved = resolveReferences(external.schema, prepared, process.env, (reference) =>
         this.log('notice', `could not resolve ${reference}`),
       );
+      // Kong counts every configuration it loads; go-pdk takes the number for the instance's id.
+      this.#sequence += 1;
       const own = {
         ...resolved,
         __key__: `plugins:${plugin.name}:${plugin.routeId ?? ''}:${plugin.serviceId ?? ''}::::${WORKSPACE}`,

@@ -3,7 +3,7 @@
  * An instance that another request is starting is waited for; one whose configuration has changed is replaced.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { CosocketError, CosocketPool } from './cosocket.ts';
+import { CosocketError, type CosocketPool } from './cosocket.ts';
 import type { PluginServerDefinition } from './gateway.ts';
 import { LuaError } from './lua.ts';
 import * as msgpack from './msgpack-rpc.ts';

@@ -1,0 +1,155 @@
+/**
+ * The plugin in kong-pdk's stock server: the same answers as under our own. What that server can't guarantee, and Kong's
+ * acl plugin as the guard against it (docs/stock-server.md), is shown with the server killed.
+ */
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { eventually } from '../helpers/eventually.ts';
+import { send, type HttpAnswer } from '../helpers/http.ts';
+import { install, ROOT, type Installation } from '../helpers/installation.ts';
+import { startGateway, type Gateway } from '../helpers/kong/gateway.ts';
+import { stockPeer, type Peer } from '../helpers/peers/peers.ts';
+import { suite } from '../helpers/suite.ts';
+import { headerValues, startUpstream, type Upstream } from '../helpers/upstream.ts';
+
+const test = suite('hashed-key-auth in the stock server');
+
+let installation: Installation;
+let peer: Peer;
+let upstream: Upstream;
+let gateway: Gateway;
+let alice: { id: string; key: string };
+
+test.before(async () => {
+  installation = await install();
+  alice = await installation.issue('alice');
+  upstream = await startUpstream();
+  peer = stockPeer('hashed-key-auth', join(ROOT, 'plugins'), { HASHED_KEY_AUTH_CONFIG: installation.config });
+  await peer.start();
+  gateway = await startGateway({
+    config: {
+      _format_version: '3.0',
+      consumers: [
+        { username: 'alice', custom_id: 'crm-1', acls: [{ group: 'users' }] },
+        { username: 'nobody' },
+      ],
+      services: [
+        {
+          name: 'echo',
+          url: upstream.url,
+          routes: [
+            { name: 'plain', paths: ['/plain'], plugins: [{ name: 'hashed-key-auth', config: {} }] },
+            {
+              name: 'anonymous',
+              paths: ['/anonymous'],
+              plugins: [{ name: 'hashed-key-auth', config: { anonymous: 'nobody' } }],
+            },
+            {
+              name: 'ghost',
+              paths: ['/ghost'],
+              plugins: [{ name: 'hashed-key-auth', config: { anonymous: 'ghost' } }],
+            },
+            {
+              name: 'refused',
+              paths: ['/refused'],
+              plugins: [{ name: 'hashed-key-auth', config: { key_in_body: true } }],
+            },
+            {
+              name: 'guarded',
+              paths: ['/guarded'],
+              plugins: [
+                { name: 'hashed-key-auth', config: {} },
+                { name: 'acl', config: { allow: ['users'] } },
+              ],
+            },
+          ],
+        },
+      ],
+    },
+    pluginServers: [peer.definition],
+  });
+});
+
+test.after(async () => {
+  await gateway.stop();
+  await upstream.close();
+  await peer.dispose();
+  await installation.dispose();
+});
+
+test.beforeEach(() => upstream.reset());
+
+const call = (path: string, headers: readonly (readonly [string, string])[] = []): Promise<HttpAnswer> =>
+  send(`${gateway.url}${path}`, { headers });
+
+test('no key, a wrong one, two of them: 401 in the same words', async () => {
+  for (const [headers, message] of [
+    [[], 'No API key found in request'],
+    [[['apikey', 'wrong']], 'Unauthorized'],
+    [
+      [
+        ['apikey', 'a'],
+        ['apikey', 'b'],
+      ],
+      'Duplicate API key found',
+    ],
+  ] as const) {
+    const answer = await call('/plain', headers);
+    assert.is(answer.status, 401);
+    assert.is(answer.headers['www-authenticate'], 'Key');
+    assert.is((JSON.parse(answer.body) as { message: string }).message, message);
+  }
+  assert.is(upstream.count(), 0);
+});
+
+test('a good key: consumer headers for the upstream, and no key', async () => {
+  const answer = await call('/plain?a=%20&b', [
+    ['apikey', alice.key],
+    ['X_Consumer_Username', 'spoof'],
+  ]);
+  assert.is(answer.status, 200, answer.body);
+  assert.equal(headerValues(upstream.requests[0], 'X-Consumer-Username'), ['alice']);
+  assert.equal(headerValues(upstream.requests[0], 'X-Credential-Identifier'), [alice.id]);
+  assert.not.match(JSON.stringify(upstream.requests), alice.key);
+  assert.not.match(JSON.stringify(upstream.requests), 'spoof');
+  assert.is(upstream.requests[0]?.url.endsWith('?a=%20&b'), true);
+  assert.is((await call(`/plain?x=1&apikey=${alice.key}`)).status, 200);
+  assert.not.match(JSON.stringify(upstream.requests), alice.key);
+});
+
+test('anonymous, and an anonymous that does not exist', async () => {
+  assert.is((await call('/anonymous')).status, 200);
+  assert.equal(headerValues(upstream.requests[0], 'X-Anonymous-Consumer'), ['true']);
+  assert.is((await call('/ghost')).status, 500);
+  assert.is(upstream.count(), 1);
+});
+
+test('a refused configuration is answered 500, never let through', async () => {
+  for (let round = 0; round < 3; round += 1)
+    assert.is((await call('/refused', [['apikey', alice.key]])).status, 500);
+  assert.is(upstream.count(), 0);
+});
+
+test('the acl guard lets a good key through, and nobody else', async () => {
+  assert.is((await call('/guarded', [['apikey', alice.key]])).status, 200);
+  assert.is((await call('/guarded')).status, 401);
+});
+
+test('a revoked key stops', async () => {
+  const { id, key } = await installation.issue('alice');
+  await eventually('it works', async () => (await call('/plain', [['apikey', key]])).status === 200);
+  await installation.run(['keys', 'revoke', id]);
+  await eventually('it stops', async () => (await call('/plain', [['apikey', key]])).status === 401);
+});
+
+test('with the server killed an unguarded route is open, a guarded one is not', async () => {
+  await peer.kill();
+  assert.is((await call('/plain')).status, 200);
+  upstream.reset();
+  for (const headers of [[], [['apikey', 'wrong']], [['apikey', alice.key]]] as const) {
+    assert.is((await call('/guarded', headers)).status, 401);
+  }
+  assert.is(upstream.count(), 0);
+});
+
+test.run();
