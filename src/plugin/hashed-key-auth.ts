@@ -11,6 +11,7 @@ import type { Verdict } from '../keys/verdict.ts';
 import { abortable } from '../lib/abortable.ts';
 import { HkaError, toHkaError } from '../lib/errors.ts';
 import { createLogLimiter, describeError } from '../lib/logger.ts';
+import { forgetLastMatch } from '../lib/regexp-statics.ts';
 import type { Secret } from '../lib/secret.ts';
 import { renderTemplate } from '../vault/template.ts';
 import { parsePluginConfig, type PluginSettings } from './config.ts';
@@ -89,6 +90,8 @@ class HashedKeyAuth implements PluginInstance {
       else await this.#authenticate(kong, event, request);
     } catch (error) {
       await this.#fail(kong, headers, error);
+    } finally {
+      forgetLastMatch();
     }
   }
 
