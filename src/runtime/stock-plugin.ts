@@ -4,14 +4,13 @@
  * answers itself. docs/stock-server.md says what that server can't guarantee.
  */
 import { kongConfigFields, PLUGIN_NAME, PLUGIN_PRIORITY, VERSION } from '../generated/kong-schema.ts';
-import { createLogger } from '../lib/logger.ts';
-import { describeError } from '../lib/logger.ts';
+import { createLogger, describeError } from '../lib/logger.ts';
 import { HkaError } from '../lib/errors.ts';
-import { findConfigFile, loadConfig } from '../runtime/config.ts';
-import { Runtime } from '../runtime/runtime.ts';
-import { createHashedKeyAuth } from './hashed-key-auth.ts';
-import type { PluginDefinition, PluginInstance } from './kong.ts';
-import { adaptStockKong, type StockKong } from './stock-kong.ts';
+import { findConfigFile, loadConfig } from './config.ts';
+import { Runtime } from './runtime.ts';
+import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
+import type { PluginDefinition, PluginInstance } from '../plugin/kong.ts';
+import { adaptStockKong, type StockKong } from '../plugin/stock-kong.ts';
 
 /** One runtime for all instances of the process. */
 let shared: Promise<PluginDefinition> | undefined;
