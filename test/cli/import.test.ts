@@ -151,7 +151,7 @@ test('many keys get one index length, and verify', async () => {
   const stored = readFileSync(installation.store, 'utf8');
   const lengths = new Set([...stored.matchAll(/index: "?(\d+):/g)].map((match) => match[1]));
   // log2(30) + 8, rounded up, and 64 for the strong ones.
-  assert.equal([...lengths].toSorted(), ['14', '64']);
+  assert.equal(lengths, new Set(['14', '64']));
   for (const key of [keys[0], keys[1], keys[58], keys[59]]) {
     assert.is((await installation.run(['keys', 'verify'], key)).status, 0);
   }

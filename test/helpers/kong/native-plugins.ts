@@ -1,4 +1,5 @@
-/** Those of Kong's own plugins that tests put beside ours: acl and key-auth, in what those tests ask of them. */
+/** Those of Kong's own plugins that tests put beside ours: acl, ip-restriction and key-auth, in what those tests ask of them. */
+import { BlockList } from 'node:net';
 import type { LuaTable } from './lua.ts';
 import { consumerTable, pdkMethod } from './pdk.ts';
 import { decodeArguments } from './query.ts';
@@ -82,7 +83,21 @@ const acl: NativePlugin = {
   },
 };
 
+const ipRestriction: NativePlugin = {
+  priority: 990,
+  access: (ctx, config) => {
+    const allowed = new BlockList();
+    for (const entry of (config['allow'] as string[] | undefined) ?? []) {
+      const [network = '', bits] = entry.split('/');
+      allowed.addSubnet(network, bits === undefined ? 32 : Number(bits));
+    }
+    if (!allowed.check(ctx.downstream.remoteAddress))
+      refuse(ctx, 403, `IP address not allowed: ${ctx.downstream.remoteAddress}`);
+  },
+};
+
 export const NATIVE_PLUGINS: ReadonlyMap<string, NativePlugin> = new Map([
   ['key-auth', keyAuth],
   ['acl', acl],
+  ['ip-restriction', ipRestriction],
 ]);

@@ -82,7 +82,10 @@ export function encode(type: string, message: LuaTable): Uint8Array {
 export function decode(type: string, bytes: Uint8Array): LuaTable {
   const messageType = root.lookupType(type);
   try {
-    return fromWire(messageType, messageType.decode(bytes) as unknown as Record<string, unknown>);
+    return fromWire(
+      messageType,
+      Object.assign<Record<string, unknown>, object>({}, messageType.decode(bytes)),
+    );
   } catch (cause) {
     throw new LuaError(`cannot decode ${type}: ${String(cause)}`);
   }
