@@ -1,0 +1,78 @@
+/**
+ * A runtime that can be replaced while requests run: SIGHUP rereads the configuration. A new configuration that does not
+ * work changes nothing. Plugin instances keep this object and see the new parts at their next request.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { KeyVerifier } from '../keys/verifier.ts';
+import { systemClock } from '../lib/clock.ts';
+import { describeError, type Logger } from '../lib/logger.ts';
+import type { Secret } from '../lib/secret.ts';
+import type { ConsumerCache } from '../plugin/consumers.ts';
+import type { PluginRuntime } from '../plugin/runtime.ts';
+import type { SecretReference } from '../vault/reference.ts';
+import type { Config } from './config.ts';
+import { Runtime } from './runtime.ts';
+
+export class ReloadableRuntime implements PluginRuntime {
+  readonly logger: Logger;
+  readonly clock = systemClock;
+  #config: Config;
+  #current: Runtime;
+
+  constructor(config: Config, logger: Logger) {
+    this.logger = logger;
+    this.#config = config;
+    this.#current = new Runtime(config, logger);
+  }
+
+  start(): Promise<void> {
+    return this.#current.start();
+  }
+
+  /** Throws what is wrong with `config`; then everything is as before. */
+  async reload(config: Config): Promise<void> {
+    const next = new Runtime(config, this.logger);
+    try {
+      await next.start();
+    } catch (error) {
+      await next.close();
+      throw error;
+    }
+    const fixed = ({ server, log }: Config): string => JSON.stringify([server, log]);
+    if (fixed(config) !== fixed(this.#config)) {
+      this.logger.warn({}, 'changes under `server` and `log` take effect at the next start');
+    }
+    const old = this.#current;
+    this.#current = next;
+    this.#config = config;
+    void this.#retire(old).catch((error: unknown) =>
+      this.logger.warn({ err: describeError(error) }, 'the former configuration was not closed cleanly'),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#current.close();
+  }
+
+  get consumers(): ConsumerCache {
+    return this.#current.consumers;
+  }
+
+  get hasVault(): boolean {
+    return this.#current.hasVault;
+  }
+
+  verifier(): KeyVerifier {
+    return this.#current.verifier();
+  }
+
+  secret(reference: SecretReference): Secret | Promise<Secret> {
+    return this.#current.secret(reference);
+  }
+
+  /** Requests that began with the old parts finish with them. */
+  async #retire(old: Runtime): Promise<void> {
+    await delay(this.#config.server.eventDeadlineMs, undefined, { ref: false });
+    await old.close();
+  }
+}

@@ -1,0 +1,107 @@
+/** `serve` as a process: signals, a configuration read again, a start that can't work, output that nobody reads. */
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { eventually } from '../helpers/eventually.ts';
+import { install, type Installation } from '../helpers/installation.ts';
+import {
+  headersReply,
+  PluginSocket,
+  stringReply,
+  type Answer,
+  type EventResult,
+} from '../helpers/plugin-socket.ts';
+import { suite } from '../helpers/suite.ts';
+
+const test = suite('serve');
+
+let installation: Installation;
+test.beforeEach(async () => {
+  installation = await install();
+});
+test.afterEach(() => installation.dispose());
+
+const ALICE = '5ad0a6ae-3a46-4a0c-8b24-7c2b8e8d2f01';
+
+function answers(key: string): Record<string, Answer> {
+  return {
+    'kong.request.get_headers': () => headersReply({ apikey: key }),
+    'kong.request.get_raw_query': () => stringReply(''),
+    'kong.client.load_consumer': () => ({ type: 'Consumer', message: { id: ALICE, username: 'alice' } }),
+    'kong.nginx.get_var': () => stringReply('0'.repeat(32)),
+  };
+}
+
+async function event(key: string): Promise<EventResult> {
+  const peer = await PluginSocket.open(installation.socket);
+  const instance = await peer.start('hashed-key-auth', {});
+  const result = await peer.event(instance ?? 0, answers(key));
+  peer.close();
+  return result;
+}
+
+test('SIGTERM ends it with status 0 and takes its socket away', async () => {
+  const served = await installation.serve();
+  await served.kill('SIGTERM');
+  assert.is(served.child.exitCode, 0);
+  assert.not.ok(existsSync(installation.socket));
+});
+
+test('SIGHUP reads the configuration again: another store is used from then on', async () => {
+  const { key } = await installation.issue('alice');
+  const served = await installation.serve();
+  assert.is((await event(key)).end, 'return');
+  const empty = join(installation.folder, 'other.yaml');
+  writeFileSync(empty, 'format: 1\ncredentials: []\n', { mode: 0o600 });
+  const before = readFileSync(installation.config, 'utf8');
+  writeFileSync(installation.config, before.replace('credentials.yaml', 'other.yaml'));
+  served.child.kill('SIGHUP');
+  await eventually('it is read', () => served.output().includes('configuration read again'));
+  assert.is((await event(key)).exit?.status, 401);
+});
+
+test('SIGHUP with a broken configuration changes nothing and says what is wrong', async () => {
+  const { key } = await installation.issue('alice');
+  const served = await installation.serve();
+  writeFileSync(installation.config, 'store: {type: nothing}\n');
+  served.child.kill('SIGHUP');
+  await eventually('it is refused', () => served.output().includes('the former one stays'));
+  assert.match(served.output(), 'store.type');
+  assert.is((await event(key)).end, 'return');
+});
+
+for (const [what, spoil, message] of [
+  ['a pepper that others may read', () => chmodSync(join(installation.folder, 'pepper'), 0o644), 'chmod'],
+  ['no pepper', () => rmSync(join(installation.folder, 'pepper')), 'pepper'],
+  [
+    'a pepper file with other contents',
+    () => writeFileSync(join(installation.folder, 'pepper'), 'canary'),
+    'init',
+  ],
+  ['no store', () => rmSync(installation.store), 'credentials.yaml'],
+  ['a broken store', () => writeFileSync(installation.store, 'format: 2\ncredentials: 5\n'), 'credentials'],
+  ['a socket path that is a file', () => writeFileSync(installation.socket, 'x'), 'not a socket'],
+] as const) {
+  test(`${what}: it does not start, and says why`, async () => {
+    spoil();
+    const result = await installation.run(['serve']);
+    assert.ok(result.status >= 4, `${result.status}`);
+    assert.match(result.stderr, message);
+    assert.not.match(result.stderr, 'canary');
+  });
+}
+
+test('it goes on serving when nobody reads its output any more', async () => {
+  const { key } = await installation.issue('alice');
+  const served = await installation.serve();
+  served.child.stderr?.destroy();
+  served.child.stdout?.destroy();
+  for (let round = 0; round < 5; round += 1) {
+    const peer = await PluginSocket.open(installation.socket);
+    assert.is(await peer.start('no-such-plugin', {}), undefined);
+  }
+  assert.is((await event(key)).end, 'return');
+  assert.is(served.child.exitCode, null);
+});
+
+test.run();
