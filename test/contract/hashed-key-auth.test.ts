@@ -55,6 +55,13 @@ function gatewayConfig(): DeclarativeConfig {
           route('query-only', { key_in_header: false }),
           route('none', { key_names: [] }),
           route('body', { key_in_body: true }),
+          route('unresolved', {
+            upstream_secrets: [{ header: 'X-Token', reference: '{vault://env/hka-no-such-variable}' }],
+          }),
+          route('literal', { realm: '{vault://env/hka-no-such-variable}' }),
+          route('no-vault', {
+            upstream_secrets: [{ header: 'X-Token', reference: 'vault://secret/a/b#c' }],
+          }),
         ],
       },
     ],
@@ -261,6 +268,19 @@ test('a configuration that is refused answers 500 and forwards nothing', async (
   assert.is(upstream.count(), 0);
   assert.match(served.output(), 'key_in_body');
 });
+
+for (const [path, reason] of [
+  ['/unresolved', 'Kong could not resolve it'],
+  ['/literal', 'has not resolved'],
+  ['/no-vault', 'no `vault` section'],
+] as const) {
+  test(`a reference that leads nowhere is refused at the start of the instance (${path}): 500, nothing forwarded`, async () => {
+    assert.is((await call(path, [['apikey', alice.key]])).status, 500);
+    assert.is((await call(path)).status, 500);
+    assert.is(upstream.count(), 0);
+    assert.ok(served.output().includes(reason));
+  });
+}
 
 test('a credential of a consumer that Kong does not know: 401, logged once', async () => {
   const ghost = await installation.issue(GHOST);
