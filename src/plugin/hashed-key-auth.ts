@@ -178,6 +178,7 @@ class HashedKeyAuth implements PluginInstance {
     const upstream = new UpstreamHeaders();
     // Another plugin's identity headers are no longer what the client sent; without one they must be cleared.
     if (request.credential === undefined) upstream.clearIdentity(request.headers);
+    else upstream.clearFalseIdentity(request.headers);
     await this.#forward(kong, request, upstream, secrets);
   }
 

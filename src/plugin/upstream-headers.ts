@@ -36,6 +36,14 @@ export class UpstreamHeaders {
     this.clearSpellings(headers, IDENTITY_HEADERS);
   }
 
+  /** Clears what looks like an identity header, and leaves the true ones, which another plugin has set. */
+  clearFalseIdentity(headers: Headers): void {
+    for (const name of Object.keys(headers)) {
+      const canonical = canonicalHeader(name);
+      if (name !== canonical && IDENTITY_HEADERS.has(canonical)) this.#changes[name] = CLEAR;
+    }
+  }
+
   setConsumer(consumer: Consumer): void {
     this.set('X-Consumer-ID', consumer.id);
     if (consumer.username !== undefined) this.set('X-Consumer-Username', consumer.username);

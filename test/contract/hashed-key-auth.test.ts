@@ -36,7 +36,7 @@ function gatewayConfig(): DeclarativeConfig {
     _format_version: '3.0',
     consumers: [
       { id: ALICE, username: 'alice', custom_id: 'crm-1' },
-      { username: 'bob' },
+      { username: 'bob', keyauth_credentials: [{ key: 'bobs-native-key' }] },
       { username: 'nobody' },
     ],
     services: [
@@ -48,6 +48,10 @@ function gatewayConfig(): DeclarativeConfig {
           route('shown', { hide_credentials: false }),
           route('realm', { realm: 'my "api"' }),
           route('anonymous', { anonymous: 'nobody' }),
+          route('either', { anonymous: 'nobody' }, [
+            { name: 'key-auth', config: { key_names: ['native'], anonymous: 'nobody' } },
+          ]),
+          route('both', {}, [{ name: 'key-auth', config: { key_names: ['native'] } }]),
           route('ghost', { anonymous: 'no-such-consumer' }),
           route('preflight', { run_on_preflight: false }),
           route('names', { key_names: ['x-api-key', 'api_key'] }),
@@ -243,6 +247,23 @@ test('an unknown anonymous consumer is a 500, and nothing is forwarded', async (
   assert.is((await call('/ghost')).status, 500);
   assert.is(upstream.count(), 0);
   assert.is((await call('/ghost', [['apikey', alice.key]])).status, 200);
+});
+
+test('beside native key-auth: either key is enough where both have an anonymous, both are needed where they have none', async () => {
+  const ours = ['apikey', alice.key] as const;
+  const native = ['native', 'bobs-native-key'] as const;
+  assert.is((await call('/both', [ours])).status, 401);
+  assert.is((await call('/both', [native])).status, 401);
+  assert.is(upstream.count(), 0);
+  assert.is((await call('/both', [ours, native])).status, 200);
+  assert.is((await call('/either', [['X_Consumer_ID', 'spoof']])).status, 200);
+  assert.equal(headerValues(seen(), 'X-Consumer-Username'), ['nobody']);
+  assert.is((await call('/either', [ours, ['x_consumer_username', 'spoof']])).status, 200);
+  assert.equal(headerValues(seen(), 'X-Consumer-Username'), ['alice']);
+  assert.not.match(JSON.stringify(upstream.requests), 'spoof');
+  assert.is((await call('/either', [native, ['x_consumer_username', 'spoof']])).status, 200);
+  assert.equal(headerValues(seen(), 'X-Consumer-Username'), ['bob']);
+  assert.not.match(JSON.stringify(seen()), 'spoof');
 });
 
 test('OPTIONS passes only where it may', async () => {
