@@ -173,6 +173,14 @@ export const serverConfigSchema = {
           "maximum": 268435456,
           "default": 16777216,
           "x-unit": "bytes"
+        },
+        "max_body_bytes": {
+          "description": "Largest request body in which a key is looked for (key_in_body). A larger one counts as one without a key.",
+          "type": "integer",
+          "minimum": 1024,
+          "maximum": 268435456,
+          "default": 4194304,
+          "x-unit": "bytes"
         }
       }
     },

@@ -47,6 +47,8 @@ export interface ServerConfig {
     max_connections: number;
     /** Largest message taken from Kong. Bounds the memory one connection can hold. Unit: bytes. */
     max_frame_bytes: number;
+    /** Largest request body in which a key is looked for (key_in_body). A larger one counts as one without a key. Unit: bytes. */
+    max_body_bytes: number;
   };
   /** Where the hashed credentials are kept. */
   store: {

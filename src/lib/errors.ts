@@ -240,6 +240,15 @@ export const ERRORS = {
     exitCode: 5,
     help: 'Vault (or something in its place) answered with what is not a secret.',
   },
+  HKA_BODY_UNREADABLE: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 4,
+    help:
+      'The body of a request could not be read where `key_in_body` is on. Such a request counts as one without a key in ' +
+      "its body. A body that nginx wrote to a file can only be read by Kong's user, on the same file system.",
+  },
   HKA_SECRET_UNUSABLE: {
     status: 503,
     publicMessage: UNAVAILABLE,

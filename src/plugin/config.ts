@@ -53,12 +53,6 @@ export function parsePluginConfig(raw: unknown): PluginSettings {
   );
   const config = picked as unknown as PluginConfig;
   const secrets = violations.length === 0 ? parseSecrets(config, violations) : [];
-  if (config.key_in_body) {
-    violations.push({
-      path: 'key_in_body',
-      message: 'must be false: keys in request bodies are not supported yet',
-    });
-  }
   throwViolations('the plugin configuration', violations);
   return { ...camelize(config), upstreamSecrets: secrets, challenge: challengeOf(config.realm) };
 }

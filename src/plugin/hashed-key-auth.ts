@@ -7,20 +7,30 @@
  * headers, query and body; it must not be able to choose an identity or secret header that the upstream sees.
  */
 import { kongPluginDump, PLUGIN_NAME, PLUGIN_PRIORITY, VERSION } from '../generated/kong-schema.ts';
-import type { Verdict } from '../keys/verdict.ts';
+import type { Verdict, VerifiedCredential } from '../keys/verdict.ts';
 import { abortable } from '../lib/abortable.ts';
-import { HkaError, toHkaError } from '../lib/errors.ts';
+import { HkaError, isHkaError, toHkaError } from '../lib/errors.ts';
 import { createLogLimiter, describeError } from '../lib/logger.ts';
 import { forgetLastMatch } from '../lib/regexp-statics.ts';
 import type { Secret } from '../lib/secret.ts';
 import { renderTemplate } from '../vault/template.ts';
+import { bodyFormat, FormBody, type BodyValue } from './body/form-body.ts';
+import { readBody } from './body/read-body.ts';
 import { parsePluginConfig, type PluginSettings } from './config.ts';
 import { sendError, type ErrorAnswer } from './error-response.ts';
-import { canonicalHeader, findKey, type Headers } from './find-key.ts';
-import type { Consumer, Credential, Kong, KongEvent, PluginDefinition, PluginInstance } from './kong.ts';
+import { canonicalHeader, findKey, type FoundKey, type Headers } from './find-key.ts';
+import type {
+  Consumer,
+  Credential,
+  HeaderChanges,
+  Kong,
+  KongEvent,
+  PluginDefinition,
+  PluginInstance,
+} from './kong.ts';
 import { withoutArguments } from './query.ts';
 import type { PluginRuntime } from './runtime.ts';
-import { UpstreamHeaders } from './upstream-headers.ts';
+import { isEmpty, UpstreamHeaders, withSecrets } from './upstream-headers.ts';
 
 /** Kong's maximum. A request with more headers could hide one from us. */
 const MAX_HEADERS = 1000;
@@ -36,11 +46,19 @@ interface Request {
   readonly method: string;
   /** Set by an authentication plugin that ran before; asked for only where it matters. */
   readonly credential: Credential | undefined;
+  /** Undefined until it is asked for; null when it holds no key, whatever the reason. */
+  body?: FormBody | null;
 }
 
 type Outcome =
   | { readonly kind: 'consumer'; readonly consumer: Consumer; readonly credentialId: string }
   | { readonly kind: 'denied'; readonly message: string };
+
+const DENIED_NO_KEY: Outcome = { kind: 'denied', message: NO_KEY };
+const DENIED_DUPLICATE: Outcome = { kind: 'denied', message: DUPLICATE_KEY };
+const DENIED_UNAUTHORIZED: Outcome = { kind: 'denied', message: UNAUTHORIZED };
+
+const NO_VALUES: ReadonlyMap<string, BodyValue> = new Map();
 
 export function createHashedKeyAuth(runtime: PluginRuntime): PluginDefinition {
   return {
@@ -67,16 +85,16 @@ class HashedKeyAuth implements PluginInstance {
   readonly #settings: PluginSettings;
   readonly #runtime: PluginRuntime;
   readonly #keyNames: ReadonlySet<string>;
-  readonly #keyHeaders: ReadonlySet<string>;
-  readonly #secretHeaders: ReadonlySet<string>;
+  readonly #upstreamHeaders: UpstreamHeaders;
   readonly #limitLog: ReturnType<typeof createLogLimiter>;
 
   constructor(settings: PluginSettings, runtime: PluginRuntime) {
     this.#settings = settings;
     this.#runtime = runtime;
     this.#keyNames = new Set(settings.keyNames);
-    this.#keyHeaders = new Set(settings.keyNames.map(canonicalHeader));
-    this.#secretHeaders = new Set(settings.upstreamSecrets.map(({ header }) => canonicalHeader(header)));
+    const hidden = settings.hideCredentials && settings.keyInHeader ? settings.keyNames : [];
+    const secret = settings.upstreamSecrets.map(({ header }) => header);
+    this.#upstreamHeaders = new UpstreamHeaders([...hidden, ...secret].map(canonicalHeader));
     this.#limitLog = createLogLimiter(60_000, () => runtime.clock.now());
   }
 
@@ -87,7 +105,10 @@ class HashedKeyAuth implements PluginInstance {
       headers = request.headers;
       if (request.method === 'OPTIONS') await this.#pass(kong, request, undefined);
       else if (request.credential !== undefined) await this.#pass(kong, request, await this.#secrets(event));
-      else await this.#authenticate(kong, event, request);
+      else {
+        const outcome = this.#decide(kong, event, request);
+        await this.#answer(kong, event, request, outcome instanceof Promise ? await outcome : outcome);
+      }
     } catch (error) {
       await this.#fail(kong, headers, error);
     } finally {
@@ -107,53 +128,60 @@ class HashedKeyAuth implements PluginInstance {
     return { headers, rawQuery, method, credential };
   }
 
-  async #authenticate(kong: Kong, event: KongEvent, request: Request): Promise<void> {
-    const outcome = await this.#decide(kong, event, request);
+  /** At once wherever everything is known: a promise more costs a busy server a good part of its throughput. */
+  #decide(kong: Kong, event: KongEvent, request: Request): Outcome | Promise<Outcome> {
+    if (countValues(request.headers) >= MAX_HEADERS) return DENIED_NO_KEY;
+    const found = findKey(this.#settings, request.headers, request.rawQuery);
+    if (found.kind !== 'body needed') return this.#decideFound(kong, event, found);
+    return this.#body(kong, request).then((body) =>
+      this.#decideFound(
+        kong,
+        event,
+        findKey(this.#settings, request.headers, request.rawQuery, body?.values(this.#keyNames) ?? NO_VALUES),
+      ),
+    );
+  }
+
+  #decideFound(kong: Kong, event: KongEvent, found: FoundKey): Outcome | Promise<Outcome> {
+    if (found.kind === 'duplicate') return DENIED_DUPLICATE;
+    if (found.kind !== 'key') return DENIED_NO_KEY;
+    const verdict = this.#runtime.verifier().verify(found.key);
+    if (!(verdict instanceof Promise)) return this.#decideVerified(kong, verdict);
+    return abortable(verdict, event.signal).then((verified) => this.#decideVerified(kong, verified));
+  }
+
+  #decideVerified(kong: Kong, verdict: Verdict): Outcome | Promise<Outcome> {
+    if (!verdict.ok) return DENIED_UNAUTHORIZED;
+    const { credential } = verdict;
+    const consumer = this.#runtime.consumers.get(kong, credential.consumer);
+    if (!(consumer instanceof Promise)) return this.#decideKnown(credential, consumer);
+    return consumer.then((loaded) => this.#decideKnown(credential, loaded));
+  }
+
+  #decideKnown(credential: VerifiedCredential, consumer: Consumer | undefined): Outcome {
+    if (consumer !== undefined) return { kind: 'consumer', consumer, credentialId: credential.id };
+    this.#limitLog(credential.id, () =>
+      this.#runtime.logger.warn(
+        { credential: credential.id, consumer: credential.consumer },
+        'the key is good, but Kong does not know its consumer; answered 401',
+      ),
+    );
+    return DENIED_UNAUTHORIZED;
+  }
+
+  async #answer(kong: Kong, event: KongEvent, request: Request, outcome: Outcome): Promise<void> {
     if (outcome.kind === 'consumer') {
-      await this.#admit(kong, event, request, outcome.consumer, outcome.credentialId);
+      const { consumer, credentialId } = outcome;
+      const secrets = this.#settings.upstreamSecrets.length === 0 ? undefined : await this.#secrets(event);
+      const body = await this.#bodyToForward(kong, request);
+      const changes = this.#upstreamHeaders.forIdentity(request.headers, outcome);
+      await kong.client.authenticate(consumer, { id: credentialId, consumer_id: consumer.id });
+      await this.#forward(kong, request, changes, secrets, body);
     } else if (this.#settings.anonymous !== undefined) {
       await this.#admitAnonymous(kong, request, this.#settings.anonymous);
     } else {
       await sendError(kong, request.headers, this.#unauthorized(outcome.message));
     }
-  }
-
-  async #decide(kong: Kong, event: KongEvent, request: Request): Promise<Outcome> {
-    if (countValues(request.headers) >= MAX_HEADERS) return { kind: 'denied', message: NO_KEY };
-    const found = findKey(this.#settings, request.headers, request.rawQuery);
-    if (found.kind === 'none') return { kind: 'denied', message: NO_KEY };
-    if (found.kind === 'duplicate') return { kind: 'denied', message: DUPLICATE_KEY };
-    const verified = this.#runtime.verifier().verify(found.key);
-    const verdict: Verdict = verified instanceof Promise ? await abortable(verified, event.signal) : verified;
-    if (!verdict.ok) return { kind: 'denied', message: UNAUTHORIZED };
-    const loaded = this.#runtime.consumers.get(kong, verdict.credential.consumer);
-    const consumer = loaded instanceof Promise ? await loaded : loaded;
-    if (consumer === undefined) {
-      this.#limitLog(verdict.credential.id, () =>
-        this.#runtime.logger.warn(
-          { credential: verdict.credential.id, consumer: verdict.credential.consumer },
-          'the key is good, but Kong does not know its consumer; answered 401',
-        ),
-      );
-      return { kind: 'denied', message: UNAUTHORIZED };
-    }
-    return { kind: 'consumer', consumer, credentialId: verdict.credential.id };
-  }
-
-  async #admit(
-    kong: Kong,
-    event: KongEvent,
-    request: Request,
-    consumer: Consumer,
-    credentialId: string,
-  ): Promise<void> {
-    const secrets = await this.#secrets(event);
-    const upstream = new UpstreamHeaders();
-    upstream.setConsumer(consumer);
-    upstream.set('X-Credential-Identifier', credentialId);
-    upstream.clearIdentity(request.headers);
-    await kong.client.authenticate(consumer, { id: credentialId, consumer_id: consumer.id });
-    await this.#forward(kong, request, upstream, secrets);
   }
 
   async #admitAnonymous(kong: Kong, request: Request, anonymous: string): Promise<void> {
@@ -165,38 +193,64 @@ class HashedKeyAuth implements PluginInstance {
         `the anonymous consumer "${anonymous}" does not exist in Kong`,
       );
     }
-    const upstream = new UpstreamHeaders();
-    upstream.setConsumer(consumer);
-    upstream.set('X-Anonymous-Consumer', 'true');
-    upstream.clearIdentity(request.headers);
+    const body = await this.#bodyToForward(kong, request);
     await kong.client.authenticate(consumer, undefined);
-    await this.#forward(kong, request, upstream, undefined);
+    const changes = this.#upstreamHeaders.forIdentity(request.headers, { consumer });
+    await this.#forward(kong, request, changes, undefined, body);
   }
 
   /** Lets a request on whose identity others have decided, or which has none to decide about. */
   async #pass(kong: Kong, request: Request, secrets: ReadonlyMap<string, Secret> | undefined): Promise<void> {
-    const upstream = new UpstreamHeaders();
-    // Another plugin's identity headers are no longer what the client sent; without one they must be cleared.
-    if (request.credential === undefined) upstream.clearIdentity(request.headers);
-    else upstream.clearFalseIdentity(request.headers);
-    await this.#forward(kong, request, upstream, secrets);
+    const authenticated = request.credential !== undefined;
+    // A preflight passes with its body as it is: it is no place where a key is looked for.
+    const body = authenticated ? await this.#bodyToForward(kong, request) : undefined;
+    const changes = this.#upstreamHeaders.forOthers(request.headers, authenticated);
+    await this.#forward(kong, request, changes, secrets, body);
   }
 
   async #forward(
     kong: Kong,
     request: Request,
-    upstream: UpstreamHeaders,
+    changes: HeaderChanges,
     secrets: ReadonlyMap<string, Secret> | undefined,
+    body: Buffer | undefined,
   ): Promise<void> {
-    const { hideCredentials, keyInHeader, keyInQuery } = this.#settings;
-    for (const [header, value] of secrets ?? []) upstream.set(header, value.reveal());
-    upstream.clearSpellings(request.headers, this.#secretHeaders);
-    if (hideCredentials && keyInHeader) upstream.clearSpellings(request.headers, this.#keyHeaders);
-    if (upstream.changes !== undefined) await kong.service.request.set_headers(upstream.changes);
+    const { hideCredentials, keyInQuery } = this.#settings;
+    const all = secrets === undefined ? changes : withSecrets(changes, secrets);
+    if (!isEmpty(all)) await kong.service.request.set_headers(all);
     if (hideCredentials && keyInQuery && request.rawQuery !== '') {
       const query = withoutArguments(request.rawQuery, this.#keyNames);
       if (query !== request.rawQuery) await kong.service.request.set_raw_query(query);
     }
+    if (body !== undefined) await kong.service.request.set_raw_body(body);
+  }
+
+  /** The body without its keys; undefined when it can stay as it is. */
+  #bodyToForward(kong: Kong, request: Request): undefined | Promise<Buffer | undefined> {
+    const { hideCredentials, keyInBody } = this.#settings;
+    if (!hideCredentials || !keyInBody) return undefined;
+    return this.#body(kong, request).then((body) => body?.without(this.#keyNames));
+  }
+
+  /** Asked for once, and only when its type can hold a key. A body that can't be read holds none. */
+  async #body(kong: Kong, request: Request): Promise<FormBody | null> {
+    if (request.body !== undefined) return request.body;
+    request.body = null;
+    const contentType = request.headers['content-type']?.[0];
+    const format = bodyFormat(contentType);
+    if (format === undefined || contentType === undefined) return null;
+    try {
+      request.body = new FormBody(format, contentType, await readBody(kong, this.#runtime.maxBodyBytes));
+    } catch (error) {
+      if (!isHkaError(error) || error.code !== 'HKA_BODY_UNREADABLE') throw error;
+      this.#limitLog(error.code, (heldBack) =>
+        this.#runtime.logger.warn(
+          { err: describeError(error), heldBack },
+          'a request counts as one without a key in its body',
+        ),
+      );
+    }
+    return request.body;
   }
 
   /** The headers that carry upstream secrets, undefined when there are none. Only asked for once somebody is admitted. */

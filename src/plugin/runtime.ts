@@ -10,6 +10,8 @@ export interface PluginRuntime {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly consumers: ConsumerCache;
+  /** Largest request body in which a key is looked for. */
+  readonly maxBodyBytes: number;
   /** Throws while the verifier can't work, for want of its pepper: the request is then answered 503. */
   verifier(): KeyVerifier;
   /** Whether a Vault is configured at all. */

@@ -2,57 +2,119 @@
  * What the upstream gets to see. Identity and secret headers are trusted by upstreams, and many of them treat `-` and `_`
  * as the same: so whatever a client sends under these names, in any spelling, is cleared unless it is set here.
  */
+import type { Secret } from '../lib/secret.ts';
 import { canonicalHeader, type Headers } from './find-key.ts';
 import type { Consumer, HeaderChanges } from './kong.ts';
 
-const IDENTITY_HEADERS: ReadonlySet<string> = new Set([
-  'x-consumer-id',
-  'x-consumer-username',
-  'x-consumer-custom-id',
-  'x-credential-identifier',
-  'x-anonymous-consumer',
-]);
+/** As Kong names them, by their names in lower case. Source: Kong 3.9.3, kong/constants.lua. */
+const IDENTITY_HEADERS: ReadonlyMap<string, string> = new Map(
+  [
+    'X-Consumer-ID',
+    'X-Consumer-Username',
+    'X-Consumer-Custom-ID',
+    'X-Credential-Identifier',
+    'X-Anonymous-Consumer',
+  ].map((name) => [name.toLowerCase(), name]),
+);
 
-const CLEAR: readonly string[] = [];
+const CLEAR: readonly string[] = Object.freeze([]);
 
-/** Collects changes; a name that is set is never cleared. */
+/** Combinations of cleared headers that are remembered for one consumer. Clients choose them, so there is a bound. */
+const MAX_REMEMBERED = 16;
+
+/** Who the request is, for the upstream. */
+export interface Identity {
+  readonly consumer: Consumer;
+  /** Absent for the anonymous consumer. */
+  readonly credentialId?: string;
+}
+
+/** What one plugin configuration does to headers. */
 export class UpstreamHeaders {
-  readonly #changes: HeaderChanges = Object.create(null) as HeaderChanges;
-  readonly #set = new Set<string>();
+  /** Names that never pass as the client sent them, with `-` for `_`. */
+  readonly #guarded: ReadonlySet<string>;
+  readonly #remembered = new WeakMap<Consumer, Map<string, HeaderChanges>>();
 
-  set(name: string, value: string): void {
-    this.#changes[name] = value;
-    this.#set.add(name.toLowerCase());
+  /** `names`: headers besides those of the identity that never pass, with `-` for `_`. */
+  constructor(names: Iterable<string>) {
+    this.#guarded = new Set([...IDENTITY_HEADERS.keys(), ...names]);
   }
 
-  /** Clears every header of the request whose name, read with `-` for `_`, is in `canonicalNames`. */
-  clearSpellings(headers: Headers, canonicalNames: ReadonlySet<string>): void {
-    for (const name of Object.keys(headers)) {
-      if (canonicalNames.has(canonicalHeader(name)) && !this.#set.has(name)) this.#changes[name] = CLEAR;
+  /**
+   * For a request that goes on as `identity`. The result is frozen and the same object for the same consumer, as long as
+   * Kong's answer about it is cached: so it is encoded once and not for every request.
+   */
+  forIdentity(headers: Headers, identity: Identity): HeaderChanges {
+    const guarded = this.#sent(headers);
+    const key = `${identity.credentialId ?? ''} ${guarded.join(' ')}`;
+    let known = this.#remembered.get(identity.consumer);
+    const remembered = known?.get(key);
+    if (remembered !== undefined) return remembered;
+    const changes = noChanges();
+    setIdentity(changes, identity);
+    clearUnlessSet(changes, guarded);
+    Object.freeze(changes);
+    if (known === undefined) {
+      known = new Map();
+      this.#remembered.set(identity.consumer, known);
     }
+    if (known.size < MAX_REMEMBERED) known.set(key, changes);
+    return changes;
   }
 
-  clearIdentity(headers: Headers): void {
-    this.clearSpellings(headers, IDENTITY_HEADERS);
+  /**
+   * For a request on whose identity others have decided (`authenticated`), or which has none. The true identity headers of
+   * another plugin are no longer what the client sent; the false spellings beside them are.
+   */
+  forOthers(headers: Headers, authenticated: boolean): HeaderChanges {
+    const changes = noChanges();
+    clearUnlessSet(
+      changes,
+      authenticated ? this.#sent(headers).filter((name) => !IDENTITY_HEADERS.has(name)) : this.#sent(headers),
+    );
+    return changes;
   }
 
-  /** Clears what looks like an identity header, and leaves the true ones, which another plugin has set. */
-  clearFalseIdentity(headers: Headers): void {
-    for (const name of Object.keys(headers)) {
-      const canonical = canonicalHeader(name);
-      if (name !== canonical && IDENTITY_HEADERS.has(canonical)) this.#changes[name] = CLEAR;
+  /** Headers of the request, as they are spelt there, that must not pass. */
+  #sent(headers: Headers): string[] {
+    const names: string[] = [];
+    for (const name in headers) {
+      if (this.#guarded.has(name) || (name.includes('_') && this.#guarded.has(canonicalHeader(name)))) {
+        names.push(name);
+      }
     }
+    return names;
   }
+}
 
-  setConsumer(consumer: Consumer): void {
-    this.set('X-Consumer-ID', consumer.id);
-    if (consumer.username !== undefined) this.set('X-Consumer-Username', consumer.username);
-    if (consumer.custom_id !== undefined) this.set('X-Consumer-Custom-ID', consumer.custom_id);
-  }
+function noChanges(): HeaderChanges {
+  return Object.create(null) as HeaderChanges;
+}
 
-  /** Undefined when nothing changes. */
-  get changes(): HeaderChanges | undefined {
-    for (const _name in this.#changes) return this.#changes;
-    return undefined;
+function setIdentity(changes: HeaderChanges, { consumer, credentialId }: Identity): void {
+  changes['X-Consumer-ID'] = consumer.id;
+  if (consumer.username !== undefined) changes['X-Consumer-Username'] = consumer.username;
+  if (consumer.custom_id !== undefined) changes['X-Consumer-Custom-ID'] = consumer.custom_id;
+  if (credentialId === undefined) changes['X-Anonymous-Consumer'] = 'true';
+  else changes['X-Credential-Identifier'] = credentialId;
+}
+
+function clearUnlessSet(changes: HeaderChanges, names: readonly string[]): void {
+  for (const name of names) changes[IDENTITY_HEADERS.get(name) ?? name] ??= CLEAR;
+}
+
+/** `changes` with the headers that carry upstream secrets. */
+export function withSecrets(changes: HeaderChanges, secrets: ReadonlyMap<string, Secret>): HeaderChanges {
+  const all = Object.assign(noChanges(), changes);
+  for (const [header, value] of secrets) {
+    // What the client sent under this name, if anything; set and cleared at once it would depend on the order.
+    delete all[header.toLowerCase()];
+    all[header] = value.reveal();
   }
+  return all;
+}
+
+export function isEmpty(changes: HeaderChanges): boolean {
+  for (const _name in changes) return false;
+  return true;
 }

@@ -58,6 +58,10 @@ export class ReloadableRuntime implements PluginRuntime {
     return this.#current.consumers;
   }
 
+  get maxBodyBytes(): number {
+    return this.#current.maxBodyBytes;
+  }
+
   get hasVault(): boolean {
     return this.#current.hasVault;
   }

@@ -96,6 +96,10 @@ export class Runtime implements PluginRuntime {
     return this.vault !== undefined;
   }
 
+  get maxBodyBytes(): number {
+    return this.#config.server.maxBodyBytes;
+  }
+
   verifier(): KeyVerifier {
     if (this.#verifier === undefined) throw this.#notReady;
     return this.#verifier;

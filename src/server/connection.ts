@@ -14,13 +14,12 @@ import type { InstanceTable, RunningInstance } from './instances.ts';
 import {
   decodeRpcCall,
   encodeEventReturn,
-  encodeExit,
   encodeInstanceStatus,
   encodePluginInfo,
   encodePluginNames,
   type RpcCall,
 } from './messages.ts';
-import { createKong } from './pdk.ts';
+import { createKong, exitCall } from './pdk.ts';
 
 export interface ConnectionContext {
   readonly plugins: ReadonlyMap<string, PluginDefinition>;
@@ -149,7 +148,7 @@ export class Connection {
   }
 
   /** A refused configuration closes the connection: Kong answers the request 500 and asks again at the next one. */
-  #startInstance(sequence: bigint, name: string, configBytes: Buffer): void {
+  #startInstance(sequence: number | bigint, name: string, configBytes: Buffer): void {
     const { instances, plugins, logger } = this.#context;
     const definition = plugins.get(name);
     let config: unknown;
@@ -173,7 +172,7 @@ export class Connection {
     }
   }
 
-  #sendStatus(sequence: bigint, instance: RunningInstance): void {
+  #sendStatus(sequence: number | bigint, instance: RunningInstance): void {
     this.#write([
       encodeInstanceStatus(sequence, {
         name: instance.definition.name,
@@ -183,8 +182,8 @@ export class Connection {
     ]);
   }
 
-  #startEvent(sequence: bigint, phase: string, instance: RunningInstance): void {
-    const event = new ServerEvent((frames) => this.#write(frames));
+  #startEvent(sequence: number | bigint, phase: string, instance: RunningInstance): void {
+    const event = new ServerEvent((calls) => this.#writeBytes(Buffer.concat(calls)));
     this.#event = event;
     this.#context.countEvent(1);
     this.#timer = setTimeout(
@@ -201,7 +200,7 @@ export class Connection {
     if (phase === 'access') await instance.plugin.access(createKong(event), event);
   }
 
-  #endEvent(event: ServerEvent, sequence: bigint): void {
+  #endEvent(event: ServerEvent, sequence: number | bigint): void {
     event.finish(encodeEventReturn(sequence));
     this.#afterEvent(event);
   }
@@ -217,9 +216,7 @@ export class Connection {
       const headers: Record<string, string> = { 'Content-Type': 'application/json; charset=utf-8' };
       if (fault.kind.retryable) headers['Retry-After'] = '1';
       const body = JSON.stringify({ message: fault.kind.publicMessage });
-      void event
-        .exit(encodeExit(fault.kind.status, Buffer.from(body), headers))
-        .catch(() => this.#socket.destroy());
+      void event.exit(exitCall(fault.kind.status, body, headers)).catch(() => this.#socket.destroy());
     }
     this.#afterEvent(event);
   }
@@ -274,8 +271,12 @@ export class Connection {
   }
 
   #write(frames: Buffer[]): void {
+    this.#writeBytes(encodeFrames(frames));
+  }
+
+  #writeBytes(bytes: Buffer): void {
     if (this.#socket.destroyed) return;
-    this.#socket.write(encodeFrames(frames));
+    this.#socket.write(bytes);
     if (this.#socket.writableLength > MAX_UNREAD_BYTES) {
       this.#context.logger.warn(
         { unread: this.#socket.writableLength },

@@ -6,41 +6,30 @@
  */
 import type { KongEvent } from '../plugin/kong.ts';
 import { HkaError } from '../lib/errors.ts';
+import { encodeFrames } from './frames.ts';
 import type { PdkChannel } from './pdk.ts';
 
 interface PendingReply {
-  /** Undefined for calls whose reply nobody waits for. */
-  readonly settle: ((reply: Buffer) => void) | undefined;
-  readonly refuse: ((error: Error) => void) | undefined;
+  readonly settle: (reply: Buffer) => void;
+  readonly refuse: (error: Error) => void;
 }
 
-/** Method names as bytes, made once. */
-const methodBytes = new Map<string, Buffer>();
-
-function bytesOfMethod(method: string): Buffer {
-  let bytes = methodBytes.get(method);
-  if (bytes === undefined) {
-    bytes = Buffer.from(method);
-    methodBytes.set(method, bytes);
-  }
-  return bytes;
-}
-
-const END_OF_CALLS = Buffer.alloc(0);
+const END_OF_CALLS = encodeFrames([Buffer.alloc(0)]);
 const DONE = Promise.resolve();
 
 export type EventState = 'running' | 'finished' | 'exited' | 'gone';
 
 export class ServerEvent implements PdkChannel, KongEvent {
-  readonly #send: (frames: Buffer[]) => void;
-  readonly #replies: PendingReply[] = [];
+  readonly #send: (calls: readonly Buffer[]) => void;
+  /** In the order of the calls; undefined for those whose reply nobody waits for. */
+  readonly #replies: (PendingReply | undefined)[] = [];
   #queue: Buffer[] = [];
   #flushScheduled = false;
   #state: EventState = 'running';
   #abort: AbortController | undefined;
   #abortReason: Error | undefined;
 
-  constructor(send: (frames: Buffer[]) => void) {
+  constructor(send: (calls: readonly Buffer[]) => void) {
     this.#send = send;
   }
 
@@ -60,10 +49,10 @@ export class ServerEvent implements PdkChannel, KongEvent {
     return this.#abort.signal;
   }
 
-  ask<T>(method: string, args: Buffer, decode: (reply: Buffer) => T): Promise<T> {
+  ask<T>(call: Buffer, decode: (reply: Buffer) => T): Promise<T> {
     if (this.#state !== 'running') return Promise.reject(this.#overError());
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push(bytesOfMethod(method), args);
+      this.#queue.push(call);
       this.#replies.push({
         settle: (reply) => {
           try {
@@ -78,16 +67,16 @@ export class ServerEvent implements PdkChannel, KongEvent {
     });
   }
 
-  tell(method: string, args: Buffer): Promise<void> {
+  tell(call: Buffer): Promise<void> {
     if (this.#state !== 'running') return Promise.reject(this.#overError());
-    this.#queue.push(bytesOfMethod(method), args);
-    this.#replies.push({ settle: undefined, refuse: undefined });
+    this.#queue.push(call);
+    this.#replies.push(undefined);
     return DONE;
   }
 
-  exit(args: Buffer): Promise<void> {
+  exit(call: Buffer): Promise<void> {
     if (this.#state !== 'running') return Promise.reject(this.#overError());
-    this.#queue.push(bytesOfMethod('kong.response.exit'), args);
+    this.#queue.push(call);
     this.#end('exited');
     return DONE;
   }
@@ -95,7 +84,7 @@ export class ServerEvent implements PdkChannel, KongEvent {
   /** Ends the event and lets the request go on in Kong. */
   finish(rpcReturn: Buffer): void {
     if (this.#state !== 'running') return;
-    this.#queue.push(END_OF_CALLS, rpcReturn);
+    this.#queue.push(END_OF_CALLS, encodeFrames([rpcReturn]));
     this.#end('finished');
   }
 
@@ -115,25 +104,24 @@ export class ServerEvent implements PdkChannel, KongEvent {
 
   /** Takes the reply to the oldest call. False when none is owed. */
   takeReply(reply: Buffer): boolean {
-    const pending = this.#replies.shift();
-    if (pending === undefined) return false;
-    pending.settle?.(reply);
+    if (this.#replies.length === 0) return false;
+    this.#replies.shift()?.settle(reply);
     return true;
   }
 
   #end(state: 'finished' | 'exited'): void {
     this.#state = state;
-    const frames = this.#queue;
+    const calls = this.#queue;
     this.#queue = [];
-    this.#send(frames);
+    this.#send(calls);
     // Nobody may wait for a reply beyond the end; the owed ones are still counted.
-    for (const pending of this.#replies) pending.refuse?.(this.#overError());
+    for (const pending of this.#replies) pending?.refuse(this.#overError());
   }
 
   #refuseAll(): void {
     const error = this.#overError();
     this.abort(error);
-    for (const pending of this.#replies.splice(0)) pending.refuse?.(error);
+    for (const pending of this.#replies.splice(0)) pending?.refuse(error);
   }
 
   #scheduleFlush(): void {
@@ -142,9 +130,9 @@ export class ServerEvent implements PdkChannel, KongEvent {
     queueMicrotask(() => {
       this.#flushScheduled = false;
       if (this.#state !== 'running' || this.#queue.length === 0) return;
-      const frames = this.#queue;
+      const calls = this.#queue;
       this.#queue = [];
-      this.#send(frames);
+      this.#send(calls);
     });
   }
 

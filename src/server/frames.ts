@@ -35,24 +35,55 @@ export class FrameReader {
 
   push(chunk: Buffer): void {
     if (this.#stopped) return;
+    if (this.#size === 0) {
+      this.#pushWhole(chunk);
+      return;
+    }
     this.#chunks.push(chunk);
     this.#size += chunk.length;
     while (!this.#stopped) {
       if (this.#wanted < 0) {
         if (this.#size < HEADER_BYTES) return;
-        const announced = this.#take(HEADER_BYTES).readUInt32LE(0);
-        if (announced > this.#maxBytes) {
-          this.stop();
-          this.#onOversize(announced);
-          return;
-        }
-        this.#wanted = announced;
+        if (!this.#announce(this.#take(HEADER_BYTES).readUInt32LE(0))) return;
       }
       if (this.#size < this.#wanted) return;
       const frame = this.#take(this.#wanted);
       this.#wanted = -1;
       this.#onFrame(frame);
     }
+  }
+
+  /** Nothing is held: frames are views of the chunk, and only what is not whole yet is kept. This is the usual case. */
+  #pushWhole(chunk: Buffer): void {
+    let at = 0;
+    for (;;) {
+      if (this.#wanted < 0) {
+        if (chunk.length - at < HEADER_BYTES) break;
+        if (!this.#announce(chunk.readUInt32LE(at))) return;
+        at += HEADER_BYTES;
+      }
+      const end = at + this.#wanted;
+      if (end > chunk.length) break;
+      const frame = chunk.subarray(at, end);
+      at = end;
+      this.#wanted = -1;
+      this.#onFrame(frame);
+      if (this.#stopped) return;
+    }
+    if (at === chunk.length) return;
+    this.#chunks = [chunk.subarray(at)];
+    this.#size = chunk.length - at;
+  }
+
+  /** False when the announced length is refused. */
+  #announce(length: number): boolean {
+    if (length <= this.#maxBytes) {
+      this.#wanted = length;
+      return true;
+    }
+    this.stop();
+    this.#onOversize(length);
+    return false;
   }
 
   #take(length: number): Buffer {

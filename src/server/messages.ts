@@ -3,10 +3,10 @@
  * Source: kong/include/kong/pluginsocket.proto, Kong 3.9.3. An unset string arrives as absent or as "".
  */
 import type { Consumer, Credential, RawBody } from '../plugin/kong.ts';
-import { encodeStruct, type StructValue } from './struct.ts';
+import { decodeValue, encodeStruct, type StructValue } from './struct.ts';
 import { BYTES, VARINT, WireReader, WireWriter, malformed } from './wire.ts';
 
-export type RpcCall = { readonly sequence: bigint } & (
+export type RpcCall = { readonly sequence: number | bigint } & (
   | { readonly kind: 'get_plugin_names' }
   | { readonly kind: 'get_plugin_info'; readonly name: string }
   | { readonly kind: 'start_instance'; readonly name: string; readonly config: Buffer }
@@ -19,13 +19,13 @@ const field = (number: number, wireType: number): number => (number << 3) | wire
 
 export function decodeRpcCall(bytes: Buffer): RpcCall {
   const reader = new WireReader(bytes);
-  let sequence = 0n;
+  let sequence: number | bigint = 0;
   let command = 0;
   let body: Buffer | undefined;
   while (!reader.done) {
     const tag = reader.tag();
     const number = tag >>> 3;
-    if (tag === field(1, VARINT)) sequence = reader.varint64();
+    if (tag === field(1, VARINT)) sequence = reader.varint();
     else if (number >= 31 && number <= 36 && (tag & 7) === BYTES) {
       command = number;
       body = reader.bytes();
@@ -67,7 +67,7 @@ function decodeCommand(body: Buffer, command: number): { first: Buffer; second: 
 }
 
 /** The plain return that ends an event. */
-export function encodeEventReturn(sequence: bigint): Buffer {
+export function encodeEventReturn(sequence: number | bigint): Buffer {
   return new WireWriter().varintField(1, sequence).finish();
 }
 
@@ -78,7 +78,7 @@ export interface InstanceStatus {
   readonly startedAt: number;
 }
 
-export function encodeInstanceStatus(sequence: bigint, status: InstanceStatus): Buffer {
+export function encodeInstanceStatus(sequence: number | bigint, status: InstanceStatus): Buffer {
   return new WireWriter()
     .varintField(1, sequence)
     .messageField(33, (inner) =>
@@ -87,7 +87,7 @@ export function encodeInstanceStatus(sequence: bigint, status: InstanceStatus): 
     .finish();
 }
 
-export function encodePluginNames(sequence: bigint, names: readonly string[]): Buffer {
+export function encodePluginNames(sequence: number | bigint, names: readonly string[]): Buffer {
   return new WireWriter()
     .varintField(1, sequence)
     .messageField(31, (inner) => {
@@ -104,7 +104,7 @@ export interface PluginInfo {
   readonly schema: string;
 }
 
-export function encodePluginInfo(sequence: bigint, info: PluginInfo): Buffer {
+export function encodePluginInfo(sequence: number | bigint, info: PluginInfo): Buffer {
   return new WireWriter()
     .varintField(1, sequence)
     .messageField(32, (inner) => {
@@ -123,6 +123,34 @@ export function encodeString(value: string): Buffer {
 
 export function encodeBytes(value: Uint8Array): Buffer {
   return new WireWriter().bytesField(1, value).finish();
+}
+
+/** The headers of a request, or any other table of strings and lists of strings. */
+export function decodeHeaders(bytes: Buffer): Record<string, readonly string[]> {
+  const headers = Object.create(null) as Record<string, readonly string[]>;
+  const reader = new WireReader(bytes);
+  while (!reader.done) {
+    const tag = reader.tag();
+    if (tag === field(1, BYTES)) decodeHeader(reader.bytes(), headers);
+    else reader.skip(tag & 7);
+  }
+  return headers;
+}
+
+/** One entry of a Struct: name and Value. The common Value, a single string, is read without a detour. */
+function decodeHeader(entry: Buffer, headers: Record<string, readonly string[]>): void {
+  const reader = new WireReader(entry);
+  let name = '';
+  let values: readonly string[] = [''];
+  while (!reader.done) {
+    const tag = reader.tag();
+    if (tag === field(1, BYTES)) name = reader.string();
+    else if (tag === field(2, BYTES)) {
+      const value = decodeValue(reader.bytes(), 1);
+      values = Array.isArray(value) ? value.map(String) : [typeof value === 'string' ? value : ''];
+    } else reader.skip(tag & 7);
+  }
+  headers[name] = values;
 }
 
 export function encodeInt(value: number): Buffer {

@@ -3,10 +3,12 @@
  * that fails there ends the request with 500, so nothing is gained by waiting for them.
  */
 import type { Consumer, Credential, HeaderChanges, Kong, RawBody } from '../plugin/kong.ts';
+import { encodeFrames } from './frames.ts';
 import {
   decodeByteString,
   decodeConsumer,
   decodeCredential,
+  decodeHeaders,
   decodeRawBody,
   decodeString,
   encodeAuthenticate,
@@ -16,19 +18,66 @@ import {
   encodeInt,
   encodeString,
 } from './messages.ts';
-import { decodeStruct, encodeListValue, encodeStruct } from './struct.ts';
+import { encodeListValue, encodeStruct } from './struct.ts';
 
-/** One running event, as the PDK sees it. */
+/** One running event, as the PDK sees it. A call is the frames of a method's name and its arguments. */
 export interface PdkChannel {
   /** Sends a call and gives its reply. Rejects when the event ends first. */
-  ask<T>(method: string, args: Buffer, decode: (reply: Buffer) => T): Promise<T>;
+  ask<T>(call: Buffer, decode: (reply: Buffer) => T): Promise<T>;
   /** Queues a call whose reply is of no interest. */
-  tell(method: string, args: Buffer): Promise<void>;
+  tell(call: Buffer): Promise<void>;
   /** Queues `kong.response.exit`, sends everything and ends the event. */
-  exit(args: Buffer): Promise<void>;
+  exit(call: Buffer): Promise<void>;
 }
 
 const EMPTY = Buffer.alloc(0);
+
+function encodeCall(method: string, args: Buffer): Buffer {
+  return encodeFrames([Buffer.from(method), args]);
+}
+
+/** Calls that are the same for every request are encoded once. */
+const GET_CREDENTIAL = encodeCall('kong.client.get_credential', EMPTY);
+const GET_CONSUMER = encodeCall('kong.client.get_consumer', EMPTY);
+const GET_METHOD = encodeCall('kong.request.get_method', EMPTY);
+const GET_RAW_QUERY = encodeCall('kong.request.get_raw_query', EMPTY);
+const GET_RAW_BODY = encodeCall('kong.request.get_raw_body', EMPTY);
+const GET_ALL_HEADERS = encodeCall('kong.request.get_headers', encodeInt(1000));
+
+/** So are those for a consumer that is still the same object, and for changes that nobody can change any more. */
+const authenticateCalls = new WeakMap<Consumer, { credentialId: string; call: Buffer }>();
+const setHeadersCalls = new WeakMap<HeaderChanges, Buffer>();
+
+/** A copy with memory of its own: what is kept for long must not hold a shared slab. */
+function keep(call: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(call.length);
+  call.copy(copy);
+  return copy;
+}
+
+export function exitCall(status: number, body: string, headers: HeaderChanges): Buffer {
+  return encodeCall('kong.response.exit', encodeExit(status, Buffer.from(body), headers));
+}
+
+function authenticateCall(consumer: Consumer | undefined, credential: Credential | undefined): Buffer {
+  const encode = (): Buffer =>
+    encodeCall('kong.client.authenticate', encodeAuthenticate(consumer, credential));
+  if (consumer === undefined || credential === undefined || credential.consumer_id !== consumer.id)
+    return encode();
+  const known = authenticateCalls.get(consumer);
+  if (known?.credentialId === credential.id) return known.call;
+  const call = keep(encode());
+  authenticateCalls.set(consumer, { credentialId: credential.id, call });
+  return call;
+}
+
+function setHeadersCall(changes: HeaderChanges): Buffer {
+  const known = setHeadersCalls.get(changes);
+  if (known !== undefined) return known;
+  const call = encodeCall('kong.service.request.set_headers', encodeStruct(changes));
+  if (Object.isFrozen(changes)) setHeadersCalls.set(changes, keep(call));
+  return call;
+}
 
 class Client {
   readonly #channel: PdkChannel;
@@ -36,16 +85,19 @@ class Client {
     this.#channel = channel;
   }
   authenticate(consumer: Consumer | undefined, credential: Credential | undefined): Promise<void> {
-    return this.#channel.tell('kong.client.authenticate', encodeAuthenticate(consumer, credential));
+    return this.#channel.tell(authenticateCall(consumer, credential));
   }
   load_consumer(id: string, byUsername = false): Promise<Consumer | undefined> {
-    return this.#channel.ask('kong.client.load_consumer', encodeConsumerSpec(id, byUsername), decodeConsumer);
+    return this.#channel.ask(
+      encodeCall('kong.client.load_consumer', encodeConsumerSpec(id, byUsername)),
+      decodeConsumer,
+    );
   }
   get_credential(): Promise<Credential | undefined> {
-    return this.#channel.ask('kong.client.get_credential', EMPTY, decodeCredential);
+    return this.#channel.ask(GET_CREDENTIAL, decodeCredential);
   }
   get_consumer(): Promise<Consumer | undefined> {
-    return this.#channel.ask('kong.client.get_consumer', EMPTY, decodeConsumer);
+    return this.#channel.ask(GET_CONSUMER, decodeConsumer);
   }
 }
 
@@ -55,19 +107,20 @@ class Request {
     this.#channel = channel;
   }
   get_method(): Promise<string> {
-    return this.#channel.ask('kong.request.get_method', EMPTY, decodeString);
+    return this.#channel.ask(GET_METHOD, decodeString);
   }
   get_header(name: string): Promise<string> {
-    return this.#channel.ask('kong.request.get_header', encodeString(name), decodeString);
+    return this.#channel.ask(encodeCall('kong.request.get_header', encodeString(name)), decodeString);
   }
   get_headers(max: number): Promise<Record<string, readonly string[]>> {
-    return this.#channel.ask('kong.request.get_headers', encodeInt(max), decodeHeaders);
+    const call = max === 1000 ? GET_ALL_HEADERS : encodeCall('kong.request.get_headers', encodeInt(max));
+    return this.#channel.ask(call, decodeHeaders);
   }
   get_raw_query(): Promise<string> {
-    return this.#channel.ask('kong.request.get_raw_query', EMPTY, decodeByteString);
+    return this.#channel.ask(GET_RAW_QUERY, decodeByteString);
   }
   get_raw_body(): Promise<RawBody> {
-    return this.#channel.ask('kong.request.get_raw_body', EMPTY, decodeRawBody);
+    return this.#channel.ask(GET_RAW_BODY, decodeRawBody);
   }
 }
 
@@ -77,16 +130,15 @@ class ServiceRequest {
     this.#channel = channel;
   }
   set_headers(changes: HeaderChanges): Promise<void> {
-    return this.#channel.tell('kong.service.request.set_headers', encodeStruct(changes));
+    return this.#channel.tell(setHeadersCall(changes));
   }
   set_raw_query(query: string): Promise<void> {
     return this.#channel.tell(
-      'kong.service.request.set_raw_query',
-      encodeBytes(Buffer.from(query, 'latin1')),
+      encodeCall('kong.service.request.set_raw_query', encodeBytes(Buffer.from(query, 'latin1'))),
     );
   }
   set_raw_body(body: Buffer): Promise<void> {
-    return this.#channel.tell('kong.service.request.set_raw_body', encodeBytes(body));
+    return this.#channel.tell(encodeCall('kong.service.request.set_raw_body', encodeBytes(body)));
   }
 }
 
@@ -96,7 +148,7 @@ class Response {
     this.#channel = channel;
   }
   exit(status: number, body: string, headers: HeaderChanges): Promise<void> {
-    return this.#channel.exit(encodeExit(status, Buffer.from(body), headers));
+    return this.#channel.exit(exitCall(status, body, headers));
   }
 }
 
@@ -106,7 +158,7 @@ class Nginx {
     this.#channel = channel;
   }
   get_var(name: string): Promise<string> {
-    return this.#channel.ask('kong.nginx.get_var', encodeString(name), decodeString);
+    return this.#channel.ask(encodeCall('kong.nginx.get_var', encodeString(name)), decodeString);
   }
 }
 
@@ -116,22 +168,14 @@ class Log {
     this.#channel = channel;
   }
   err(message: string): Promise<void> {
-    return this.#channel.tell('kong.log.err', encodeListValue([message]));
+    return this.#channel.tell(encodeCall('kong.log.err', encodeListValue([message])));
   }
   warn(message: string): Promise<void> {
-    return this.#channel.tell('kong.log.warn', encodeListValue([message]));
+    return this.#channel.tell(encodeCall('kong.log.warn', encodeListValue([message])));
   }
   notice(message: string): Promise<void> {
-    return this.#channel.tell('kong.log.notice', encodeListValue([message]));
+    return this.#channel.tell(encodeCall('kong.log.notice', encodeListValue([message])));
   }
-}
-
-function decodeHeaders(reply: Buffer): Record<string, readonly string[]> {
-  const headers = Object.create(null) as Record<string, readonly string[]>;
-  for (const [name, value] of Object.entries(decodeStruct(reply))) {
-    headers[name] = Array.isArray(value) ? value.map(String) : [typeof value === 'string' ? value : ''];
-  }
-  return headers;
 }
 
 export function createKong(channel: PdkChannel): Kong {

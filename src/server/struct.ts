@@ -62,7 +62,7 @@ export function decodeStruct(bytes: Buffer, depth = 0): Record<string, StructVal
   return fields;
 }
 
-function decodeValue(bytes: Buffer, depth: number): StructValue {
+export function decodeValue(bytes: Buffer, depth: number): StructValue {
   if (depth > MAX_DEPTH) throw malformed('a value is nested too deep');
   const reader = new WireReader(bytes);
   let value: StructValue = null;

@@ -46,6 +46,21 @@ export class WireReader {
     throw malformed('a varint is longer than ten bytes');
   }
 
+  /** A signed 64-bit varint; a number when it is small, as nearly all are. */
+  varint(): number | bigint {
+    const byte = this.#bytes[this.#at] ?? 0;
+    const next = this.#bytes[this.#at + 1] ?? 0;
+    if (byte < 0x80 && this.#at < this.#end) {
+      this.#at += 1;
+      return byte;
+    }
+    if (next < 0x80 && this.#at + 1 < this.#end) {
+      this.#at += 2;
+      return (byte & 0x7f) | (next << 7);
+    }
+    return this.varint64();
+  }
+
   /** A signed 64-bit varint. */
   varint64(): bigint {
     let value = 0n;

@@ -58,7 +58,9 @@ function gatewayConfig(): DeclarativeConfig {
           route('header-only', { key_in_query: false }),
           route('query-only', { key_in_header: false }),
           route('none', { key_names: [] }),
-          route('body', { key_in_body: true }),
+          route('refused', {
+            upstream_secrets: [{ header: 'X-Token', reference: 'vault://secret/without-a-field' }],
+          }),
           route('unresolved', {
             upstream_secrets: [{ header: 'X-Token', reference: '{vault://env/hka-no-such-variable}' }],
           }),
@@ -284,10 +286,10 @@ test('error bodies follow Accept', async () => {
 });
 
 test('a configuration that is refused answers 500 and forwards nothing', async () => {
-  const answer = await call('/body', [['apikey', alice.key]]);
+  const answer = await call('/refused', [['apikey', alice.key]]);
   assert.is(answer.status, 500);
   assert.is(upstream.count(), 0);
-  assert.match(served.output(), 'key_in_body');
+  assert.match(served.output(), 'names no field');
 });
 
 for (const [path, reason] of [

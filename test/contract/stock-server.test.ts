@@ -52,7 +52,12 @@ test.before(async () => {
             {
               name: 'refused',
               paths: ['/refused'],
-              plugins: [{ name: 'hashed-key-auth', config: { key_in_body: true } }],
+              plugins: [
+                {
+                  name: 'hashed-key-auth',
+                  config: { upstream_secrets: [{ header: 'X-T', reference: 'vault://secret' }] },
+                },
+              ],
             },
             {
               name: 'guarded',

@@ -9,7 +9,7 @@ export interface HttpAnswer {
 
 export function send(
   url: string,
-  options: { method?: string; headers?: readonly (readonly [string, string])[]; body?: string } = {},
+  options: { method?: string; headers?: readonly (readonly [string, string])[]; body?: string | Buffer } = {},
 ): Promise<HttpAnswer> {
   const { pathname, host, hostname, port } = new URL(url);
   // URL would re-spell the query: it is taken as it was written.

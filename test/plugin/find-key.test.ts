@@ -5,7 +5,7 @@ import { suite } from '../helpers/suite.ts';
 
 const test = suite('finding and hiding the key');
 
-const PLACES = { keyNames: ['apikey'], keyInHeader: true, keyInQuery: true };
+const PLACES = { keyNames: ['apikey'], keyInHeader: true, keyInQuery: true, keyInBody: false };
 const find = (headers: Headers, query = '', places = PLACES): FoundKey => findKey(places, headers, query);
 const key = (text: string): FoundKey => ({ kind: 'key', key: text });
 const NONE: FoundKey = { kind: 'none' };

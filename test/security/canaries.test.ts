@@ -120,7 +120,12 @@ test.before(async () => {
             {
               name: 'refused',
               paths: ['/refused'],
-              plugins: [{ name: 'hashed-key-auth', config: { realm: 'x', key_in_body: true } }],
+              plugins: [
+                {
+                  name: 'hashed-key-auth',
+                  config: { upstream_secrets: [{ header: 'X-T', reference: 'vault://secret' }] },
+                },
+              ],
             },
           ],
         },
