@@ -1,5 +1,5 @@
 /**
- * Decides whether a presented key is good. The order is what keeps it cheap: form and checksum, cache, look-up, MAC or
+ * Decides whether a presented key is good. The order is what keeps it cheap: cache, form and checksum, look-up, MAC or
  * index, state of the row, and argon2 last. Whoever presents keys controls every byte of them.
  *
  * Invariants: a key is good only after argon2 has agreed with the row that is stored now; argon2 runs once a key and
@@ -92,14 +92,14 @@ export class KeyVerifier {
    */
   verify(key: string): Verdict | Promise<Verdict> {
     if (key.length > MAX_KEY_LENGTH) return this.#deny('unknown');
-    const parsed = parseKey(key, this.#options.prefix);
-    if (parsed.kind === 'malformed') return this.#deny('malformed');
     const slot = this.cache.slotOf(key);
     const entry = this.cache.getVerified(slot);
     if (entry !== undefined && this.cache.isFresh(entry)) {
       this.counts.cacheHits += 1;
       return this.#grant(entry, true);
     }
+    const parsed = parseKey(key, this.#options.prefix);
+    if (parsed.kind === 'malformed') return this.#deny('malformed');
     const refused = this.cache.getRefused(slot);
     if (refused !== undefined) return this.#deny(refused);
     const running = this.#inFlight.get(slot);
