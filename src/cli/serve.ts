@@ -1,13 +1,15 @@
 /** `serve`: the plugin server, until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
-import { createLogger, describeError } from '../lib/logger.ts';
+import { availableParallelism } from 'node:os';
+import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
-import { findConfigFile, loadConfig } from '../runtime/config.ts';
+import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { ReloadableRuntime } from '../runtime/reloadable.ts';
-import { PluginServer } from '../server/plugin-server.ts';
+import { socketFileOf, SocketServer, type SocketOptions } from '../server/socket-server.ts';
+import { Supervisor } from '../workers/supervisor.ts';
 
 export async function serve(configFile: string | undefined): Promise<number> {
   const file = findConfigFile(configFile);
-  const config = loadConfig(file);
+  const config = withWorkers(loadConfig(file));
   const logger = createLogger(config.log.level);
   // Nothing that a request causes may end the process: Kong would repeat that request on the next one.
   process.on('uncaughtException', (error) =>
@@ -23,28 +25,22 @@ export async function serve(configFile: string | undefined): Promise<number> {
   });
   const runtime = new ReloadableRuntime(config, logger);
   await runtime.start();
-  const { socket, socketMode, socketGroup, eventDeadlineMs, drainMs, maxConnections, maxFrameBytes } =
-    config.server;
-  const server = new PluginServer(
-    {
-      socket,
-      socketMode: Number.parseInt(socketMode, 8),
-      ...(socketGroup === undefined ? {} : { socketGroup }),
-      eventDeadlineMs,
-      drainMs,
-      maxConnections,
-      maxFrameBytes,
-    },
-    [createHashedKeyAuth(runtime)],
-    logger,
-  );
-  await server.listen();
+  const server = createServer(config, runtime, logger);
+  try {
+    await server.listen();
+  } catch (error) {
+    await server.close();
+    await runtime.close();
+    throw error;
+  }
   let reloading = Promise.resolve();
   process.on('SIGHUP', () => {
     // One after another: the last file read is the one that counts.
     reloading = reloading.then(async () => {
       try {
-        await runtime.reload(loadConfig(file));
+        const next = withWorkers(loadConfig(file));
+        await runtime.reload(next);
+        server.use?.(next);
         logger.info({ file }, 'configuration read again');
       } catch (error) {
         logger.error({ err: describeError(error) }, 'the new configuration is refused; the former one stays');
@@ -57,4 +53,35 @@ export async function serve(configFile: string | undefined): Promise<number> {
   await runtime.close();
   logger.info({}, 'ended');
   return 0;
+}
+
+/** What serves: this process alone, or workers that it looks after. */
+interface Server {
+  listen(): Promise<void>;
+  close(): Promise<void>;
+  readonly runningEvents: number;
+  /** Takes a configuration that was read again. */
+  use?(config: Config): void;
+}
+
+const MAX_DEFAULT_WORKERS = 4;
+
+function withWorkers(config: Config): Config {
+  const { workers } = config.server;
+  if (workers > 0) return config;
+  return {
+    ...config,
+    server: { ...config.server, workers: Math.min(MAX_DEFAULT_WORKERS, availableParallelism()) },
+  };
+}
+
+function createServer(config: Config, runtime: ReloadableRuntime, logger: Logger): Server {
+  const { server } = config;
+  const socket: SocketOptions = {
+    socket: server.socket,
+    socketMode: Number.parseInt(server.socketMode, 8),
+    ...(server.socketGroup === undefined ? {} : { socketGroup: server.socketGroup }),
+  };
+  if (server.workers > 1) return new Supervisor(config, socketFileOf(socket, logger), runtime, logger);
+  return new SocketServer({ ...server, ...socket }, [createHashedKeyAuth(runtime)], logger);
 }

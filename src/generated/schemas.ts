@@ -143,6 +143,13 @@ export const serverConfigSchema = {
           "minimum": 0,
           "maximum": 4294967294
         },
+        "workers": {
+          "description": "Processes that serve Kong. 0 takes as many as there are cores, at most 4. Several need a supervisor process besides.",
+          "type": "integer",
+          "minimum": 0,
+          "maximum": 64,
+          "default": 0
+        },
         "event_deadline_ms": {
           "description": "A request not decided after this time is answered 503. Keep it below Kong's 60 s.",
           "type": "integer",
@@ -160,7 +167,7 @@ export const serverConfigSchema = {
           "x-unit": "ms"
         },
         "max_connections": {
-          "description": "Connections open at once; one more is closed, which Kong answers with an error.",
+          "description": "Connections that one worker has open at once; one more is closed, which Kong answers with an error.",
           "type": "integer",
           "minimum": 16,
           "maximum": 65536,

@@ -39,11 +39,13 @@ export interface ServerConfig {
     socket_mode: '0600' | '0660';
     /** Numeric group id that owns the socket. Needs socket_mode 0660. */
     socket_group?: number;
+    /** Processes that serve Kong. 0 takes as many as there are cores, at most 4. Several need a supervisor process besides. */
+    workers: number;
     /** A request not decided after this time is answered 503. Keep it below Kong's 60 s. Unit: ms. */
     event_deadline_ms: number;
     /** How long requests in flight may take to finish after SIGTERM. Unit: ms. */
     drain_ms: number;
-    /** Connections open at once; one more is closed, which Kong answers with an error. */
+    /** Connections that one worker has open at once; one more is closed, which Kong answers with an error. */
     max_connections: number;
     /** Largest message taken from Kong. Bounds the memory one connection can hold. Unit: bytes. */
     max_frame_bytes: number;

@@ -7,12 +7,25 @@ export type DenialReason = 'malformed' | 'unknown' | 'expired' | 'revoked';
 export interface VerifiedCredential {
   readonly id: string;
   readonly consumer: ConsumerRef;
+  /** Unix milliseconds. */
+  readonly expiresAt?: number;
 }
 
-export type Verdict =
+export type Verdict = (
   | {
       readonly ok: true;
       readonly credential: VerifiedCredential;
-      /** Whether argon2 was spared. */ readonly cached: boolean;
+      /** Whether argon2 was spared. */
+      readonly cached: boolean;
     }
-  | { readonly ok: false; readonly reason: DenialReason };
+  | { readonly ok: false; readonly reason: DenialReason }
+) & {
+  /** Changes of the store that this verdict takes into account. While there are no more, it may be remembered. */
+  readonly seen: number;
+};
+
+/** What decides about presented keys: {@link KeyVerifier} itself, or a worker's connection to it. */
+export interface Verifier {
+  /** At once where it is known, else with a promise. Throws or rejects when nothing can be said; then nobody gets in. */
+  verify(key: string): Verdict | Promise<Verdict>;
+}

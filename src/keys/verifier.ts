@@ -20,7 +20,7 @@ import {
   type VerificationCacheOptions,
   type VerifiedEntry,
 } from './verification-cache.ts';
-import type { DenialReason, Verdict } from './verdict.ts';
+import type { DenialReason, Verdict, Verifier } from './verdict.ts';
 
 /** Argon2 computations that one presented key may cost, whatever the store holds. */
 const MAX_CANDIDATES = 4;
@@ -48,7 +48,7 @@ export interface VerifierCounts {
   denied: Record<DenialReason, number>;
 }
 
-export class KeyVerifier {
+export class KeyVerifier implements Verifier {
   readonly counts: VerifierCounts = {
     verified: 0,
     cacheHits: 0,
@@ -79,6 +79,11 @@ export class KeyVerifier {
       ? new Rehasher(deps.store, deps.peppers, deps.hasher, this.#logger)
       : undefined;
     this.#stopListening = deps.store.onChange((change) => this.#onChange(change));
+  }
+
+  /** How many changes of the store were announced so far. */
+  get changes(): number {
+    return this.#changes;
   }
 
   close(): void {
@@ -124,13 +129,15 @@ export class KeyVerifier {
       if (row !== undefined && row.hash === entry.hash) return this.#conclude(slot, row, seen, true);
       this.cache.deleteVerified(slot);
     }
+    let seen = this.#changes;
     for (let attempt = 0; attempt < 3; attempt += 1) {
+      seen = this.#changes;
       const candidates =
         publicId === undefined ? await this.#findImported(key) : await this.#findIssued(key, publicId);
       const match = await this.#firstMatch(key, candidates);
-      if (match.record === undefined) return this.#refuse(slot, match.reason);
+      if (match.record === undefined) return this.#refuse(slot, match.reason, seen);
       // argon2 took its time: the row may have been revoked, rotated or deleted meanwhile.
-      const seen = this.#changes;
+      seen = this.#changes;
       const now = await this.#store.get(match.record.id);
       if (now !== undefined && now.hash === match.record.hash) {
         const verdict = this.#conclude(slot, now, seen, false);
@@ -138,7 +145,7 @@ export class KeyVerifier {
         return verdict;
       }
     }
-    return this.#refuse(slot, 'unknown');
+    return this.#refuse(slot, 'unknown', seen);
   }
 
   async #findIssued(key: string, publicId: string): Promise<readonly CredentialRecord[]> {
@@ -202,7 +209,7 @@ export class KeyVerifier {
     const state = stateOf(row, this.#clock.now());
     if (state !== 'active') {
       this.cache.deleteVerified(slot);
-      return this.#refuse(slot, state);
+      return this.#refuse(slot, state, seen);
     }
     const entry: VerifiedEntry = {
       credentialId: row.id,
@@ -212,23 +219,30 @@ export class KeyVerifier {
       checkedAt: seen === this.#changes ? this.#clock.now() : 0,
     };
     this.cache.setVerified(slot, entry);
-    return this.#grant(entry, cached);
+    return this.#grant(entry, cached, seen);
   }
 
-  #grant(entry: VerifiedEntry, cached: boolean): Verdict {
+  #grant(entry: VerifiedEntry, cached: boolean, seen = this.#changes): Verdict {
     if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now()) return this.#deny('expired');
     this.counts.verified += 1;
-    return { ok: true, credential: { id: entry.credentialId, consumer: entry.consumer }, cached };
+    const credential = { id: entry.credentialId, consumer: entry.consumer };
+    return {
+      ok: true,
+      credential: entry.expiresAt === undefined ? credential : { ...credential, expiresAt: entry.expiresAt },
+      cached,
+      seen,
+    };
   }
 
-  #refuse(slot: string, reason: DenialReason): Verdict {
-    this.cache.setRefused(slot, reason);
-    return this.#deny(reason);
+  /** A refusal that a change since `seen` may have overtaken is not remembered: the key may just have been issued. */
+  #refuse(slot: string, reason: DenialReason, seen: number): Verdict {
+    if (seen === this.#changes) this.cache.setRefused(slot, reason);
+    return this.#deny(reason, seen);
   }
 
-  #deny(reason: DenialReason): Verdict {
+  #deny(reason: DenialReason, seen = this.#changes): Verdict {
     this.counts.denied[reason] += 1;
-    return { ok: false, reason };
+    return { ok: false, reason, seen };
   }
 
   #onChange(change: StoreChange): void {

@@ -77,3 +77,12 @@ export function createLogLimiter(intervalMs: number, now: () => number = Date.no
     write(entry?.held ?? 0);
   };
 }
+
+export type LogOnce = (key: string, level: 'warn' | 'error', fields: object, message: string) => void;
+
+/** Lines that many requests may cause: at most one a minute for the same `key`. */
+export function createLogOnce(logger: Logger, intervalMs = 60_000): LogOnce {
+  const limit = createLogLimiter(intervalMs);
+  return (key, level, fields, message) =>
+    limit(key, (heldBack) => logger[level](heldBack === 0 ? fields : { ...fields, heldBack }, message));
+}

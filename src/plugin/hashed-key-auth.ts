@@ -10,7 +10,7 @@ import { kongPluginDump, PLUGIN_NAME, PLUGIN_PRIORITY, VERSION } from '../genera
 import type { Verdict, VerifiedCredential } from '../keys/verdict.ts';
 import { abortable } from '../lib/abortable.ts';
 import { HkaError, isHkaError, toHkaError } from '../lib/errors.ts';
-import { createLogLimiter, describeError } from '../lib/logger.ts';
+import { describeError } from '../lib/logger.ts';
 import { forgetLastMatch } from '../lib/regexp-statics.ts';
 import type { Secret } from '../lib/secret.ts';
 import { renderTemplate } from '../vault/template.ts';
@@ -86,7 +86,6 @@ class HashedKeyAuth implements PluginInstance {
   readonly #runtime: PluginRuntime;
   readonly #keyNames: ReadonlySet<string>;
   readonly #upstreamHeaders: UpstreamHeaders;
-  readonly #limitLog: ReturnType<typeof createLogLimiter>;
 
   constructor(settings: PluginSettings, runtime: PluginRuntime) {
     this.#settings = settings;
@@ -95,7 +94,6 @@ class HashedKeyAuth implements PluginInstance {
     const hidden = settings.hideCredentials && settings.keyInHeader ? settings.keyNames : [];
     const secret = settings.upstreamSecrets.map(({ header }) => header);
     this.#upstreamHeaders = new UpstreamHeaders([...hidden, ...secret].map(canonicalHeader));
-    this.#limitLog = createLogLimiter(60_000, () => runtime.clock.now());
   }
 
   async access(kong: Kong, event: KongEvent): Promise<void> {
@@ -160,11 +158,11 @@ class HashedKeyAuth implements PluginInstance {
 
   #decideKnown(credential: VerifiedCredential, consumer: Consumer | undefined): Outcome {
     if (consumer !== undefined) return { kind: 'consumer', consumer, credentialId: credential.id };
-    this.#limitLog(credential.id, () =>
-      this.#runtime.logger.warn(
-        { credential: credential.id, consumer: credential.consumer },
-        'the key is good, but Kong does not know its consumer; answered 401',
-      ),
+    this.#runtime.logOnce(
+      `consumer of ${credential.id}`,
+      'warn',
+      { credential: credential.id, consumer: credential.consumer },
+      'the key is good, but Kong does not know its consumer; answered 401',
     );
     return DENIED_UNAUTHORIZED;
   }
@@ -243,11 +241,11 @@ class HashedKeyAuth implements PluginInstance {
       request.body = new FormBody(format, contentType, await readBody(kong, this.#runtime.maxBodyBytes));
     } catch (error) {
       if (!isHkaError(error) || error.code !== 'HKA_BODY_UNREADABLE') throw error;
-      this.#limitLog(error.code, (heldBack) =>
-        this.#runtime.logger.warn(
-          { err: describeError(error), heldBack },
-          'a request counts as one without a key in its body',
-        ),
+      this.#runtime.logOnce(
+        error.code,
+        'warn',
+        { err: describeError(error) },
+        'a request counts as one without a key in its body',
       );
     }
     return request.body;
@@ -274,11 +272,11 @@ class HashedKeyAuth implements PluginInstance {
 
   async #fail(kong: Kong, headers: Headers, error: unknown): Promise<void> {
     const fault = toHkaError(error);
-    this.#limitLog(fault.code, (heldBack) =>
-      this.#runtime.logger.error(
-        { err: describeError(error), heldBack },
-        `request answered ${fault.kind.status}; nothing was forwarded`,
-      ),
+    this.#runtime.logOnce(
+      fault.code,
+      'error',
+      { err: describeError(error) },
+      `request answered ${fault.kind.status}; nothing was forwarded`,
     );
     await sendError(kong, headers, {
       status: fault.kind.status,

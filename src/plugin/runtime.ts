@@ -1,5 +1,5 @@
 /** What a plugin instance works with. One per process; src/runtime/runtime.ts puts it together from the configuration. */
-import type { KeyVerifier } from '../keys/verifier.ts';
+import type { Verifier } from '../keys/verdict.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
@@ -9,11 +9,13 @@ import type { ConsumerCache } from './consumers.ts';
 export interface PluginRuntime {
   readonly logger: Logger;
   readonly clock: Clock;
+  /** Writes a line, but at most one a minute for the same `key`, whichever worker has it to say. */
+  logOnce(key: string, level: 'warn' | 'error', fields: object, message: string): void;
   readonly consumers: ConsumerCache;
   /** Largest request body in which a key is looked for. */
   readonly maxBodyBytes: number;
   /** Throws while the verifier can't work, for want of its pepper: the request is then answered 503. */
-  verifier(): KeyVerifier;
+  verifier(): Verifier;
   /** Whether a Vault is configured at all. */
   readonly hasVault: boolean;
   /** At once when it is cached. Rejects with HKA_VAULT_*. */

@@ -5,10 +5,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KeyVerifier } from '../keys/verifier.ts';
 import { systemClock } from '../lib/clock.ts';
-import { describeError, type Logger } from '../lib/logger.ts';
+import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
+import type { StoreChange } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import type { Config } from './config.ts';
 import { Runtime } from './runtime.ts';
@@ -16,13 +17,24 @@ import { Runtime } from './runtime.ts';
 export class ReloadableRuntime implements PluginRuntime {
   readonly logger: Logger;
   readonly clock = systemClock;
+  readonly logOnce: LogOnce;
+  readonly #listeners = new Set<(change: StoreChange) => void>();
   #config: Config;
   #current: Runtime;
+  #stopListening: () => void;
 
   constructor(config: Config, logger: Logger) {
     this.logger = logger;
+    this.logOnce = createLogOnce(logger);
     this.#config = config;
     this.#current = new Runtime(config, logger);
+    this.#stopListening = this.#current.store.onChange((change) => this.#announce(change));
+  }
+
+  /** Calls `listener` after each change of the store in use. Returns what ends that. */
+  onChange(listener: (change: StoreChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   start(): Promise<void> {
@@ -45,6 +57,9 @@ export class ReloadableRuntime implements PluginRuntime {
     const old = this.#current;
     this.#current = next;
     this.#config = config;
+    this.#stopListening();
+    this.#stopListening = next.store.onChange((change) => this.#announce(change));
+    this.#announce({ kind: 'all' });
     void this.#retire(old).catch((error: unknown) =>
       this.logger.warn({ err: describeError(error) }, 'the former configuration was not closed cleanly'),
     );
@@ -72,6 +87,10 @@ export class ReloadableRuntime implements PluginRuntime {
 
   secret(reference: SecretReference): Secret | Promise<Secret> {
     return this.#current.secret(reference);
+  }
+
+  #announce(change: StoreChange): void {
+    for (const listener of this.#listeners) listener(change);
   }
 
   /** Requests that began with the old parts finish with them. */

@@ -7,10 +7,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { KeyHasher } from '../keys/hasher.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { parsePhc } from '../keys/phc.ts';
+import type { VerificationCacheOptions } from '../keys/verification-cache.ts';
 import { KeyVerifier } from '../keys/verifier.ts';
 import { systemClock } from '../lib/clock.ts';
 import { HkaError } from '../lib/errors.ts';
-import { describeError, type Logger } from '../lib/logger.ts';
+import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
@@ -21,7 +22,7 @@ import { createVault, type Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 import { loadPeppers, peppersNeedVault } from './peppers.ts';
 
-const MAX_CONSUMERS = 100_000;
+export const MAX_CONSUMERS = 100_000;
 const PEPPER_RETRY_MS = 1000;
 
 export function createStore(config: Config, logger: Logger): CredentialStore {
@@ -49,10 +50,20 @@ export function createHasher(config: Config, concurrency?: number): KeyHasher {
   );
 }
 
+export function cacheOptionsOf({ cache }: Config): VerificationCacheOptions {
+  return {
+    maxEntries: cache.maxEntries,
+    ttlMs: cache.ttlSeconds * 1000,
+    negativeMaxEntries: cache.negativeMaxEntries,
+    negativeTtlMs: cache.negativeTtlSeconds * 1000,
+  };
+}
+
 /** What runs inside the plugin server. */
 export class Runtime implements PluginRuntime {
   readonly logger: Logger;
   readonly clock = systemClock;
+  readonly logOnce: LogOnce;
   readonly consumers: ConsumerCache;
   readonly store: CredentialStore;
   readonly vault: Vault | undefined;
@@ -65,6 +76,7 @@ export class Runtime implements PluginRuntime {
   constructor(config: Config, logger: Logger) {
     this.#config = config;
     this.logger = logger;
+    this.logOnce = createLogOnce(logger);
     this.consumers = new ConsumerCache(
       { maxEntries: MAX_CONSUMERS, ttlMs: config.cache.consumerTtlMs },
       this.clock,
@@ -135,17 +147,12 @@ export class Runtime implements PluginRuntime {
   }
 
   #usePeppers(peppers: PepperRing): void {
-    const { cache, keys, argon2 } = this.#config;
+    const { keys, argon2 } = this.#config;
     this.#verifier = new KeyVerifier(
       {
         prefix: keys.prefix,
         rehash: argon2.rehash,
-        cache: {
-          maxEntries: cache.maxEntries,
-          ttlMs: cache.ttlSeconds * 1000,
-          negativeMaxEntries: cache.negativeMaxEntries,
-          negativeTtlMs: cache.negativeTtlSeconds * 1000,
-        },
+        cache: cacheOptionsOf(this.#config),
       },
       { store: this.store, peppers, hasher: this.hasher, logger: this.logger, clock: this.clock },
     );

@@ -7,7 +7,7 @@
 import type { Socket } from 'node:net';
 import { HkaError, toHkaError } from '../lib/errors.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
-import type { PluginDefinition } from '../plugin/kong.ts';
+import type { PluginDefinition, PluginInstance } from '../plugin/kong.ts';
 import { ServerEvent } from './event.ts';
 import { encodeFrames, FrameReader } from './frames.ts';
 import type { InstanceTable, RunningInstance } from './instances.ts';
@@ -24,6 +24,13 @@ import { createKong, exitCall } from './pdk.ts';
 export interface ConnectionContext {
   readonly plugins: ReadonlyMap<string, PluginDefinition>;
   readonly instances: InstanceTable;
+  /** Makes an instance known wherever its events may arrive. */
+  readonly addInstance: (
+    definition: PluginDefinition,
+    plugin: PluginInstance,
+    config: unknown,
+  ) => RunningInstance | Promise<RunningInstance>;
+  readonly closeInstance: (id: number) => RunningInstance | undefined;
   readonly logger: Logger;
   readonly eventDeadlineMs: number;
   readonly maxFrameBytes: number;
@@ -116,10 +123,10 @@ export class Connection {
         return;
       }
       case 'start_instance':
-        this.#startInstance(call.sequence, call.name, call.config);
+        void this.#startInstance(call.sequence, call.name, call.config);
         return;
       case 'close_instance': {
-        const closed = instances.remove(call.instanceId);
+        const closed = this.#context.closeInstance(call.instanceId);
         this.#write([
           encodeInstanceStatus(call.sequence, {
             name: closed?.definition.name ?? '',
@@ -148,8 +155,8 @@ export class Connection {
   }
 
   /** A refused configuration closes the connection: Kong answers the request 500 and asks again at the next one. */
-  #startInstance(sequence: number | bigint, name: string, configBytes: Buffer): void {
-    const { instances, plugins, logger } = this.#context;
+  async #startInstance(sequence: number | bigint, name: string, configBytes: Buffer): Promise<void> {
+    const { addInstance, plugins, logger } = this.#context;
     const definition = plugins.get(name);
     let config: unknown;
     try {
@@ -160,7 +167,7 @@ export class Connection {
           `there is no plugin "${name}" here; there is: ${[...plugins.keys()].join(', ')}`,
         );
       }
-      const instance = instances.add(definition, definition.start(config));
+      const instance = await addInstance(definition, definition.start(config), config);
       logger.debug({ instance: instance.id, plugin: name, config: pluginIdOf(config) }, 'instance started');
       this.#sendStatus(sequence, instance);
     } catch (error) {

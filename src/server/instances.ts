@@ -31,11 +31,18 @@ export class InstanceTable {
     return this.#instances.size;
   }
 
+  /** Under a number of its own. */
   add(definition: PluginDefinition, plugin: PluginInstance): RunningInstance {
     while (this.#instances.has(this.#nextId)) this.#advance();
-    const instance = { id: this.#nextId, definition, plugin, startedAt: Date.now() };
+    const id = this.#nextId;
     this.#advance();
-    this.#instances.set(instance.id, instance);
+    return this.put(id, definition, plugin);
+  }
+
+  /** Under a number that somebody else has given. */
+  put(id: number, definition: PluginDefinition, plugin: PluginInstance): RunningInstance {
+    const instance = { id, definition, plugin, startedAt: Date.now() };
+    this.#instances.set(id, instance);
     return instance;
   }
 

@@ -108,11 +108,13 @@ async function startServe(config: string, socket: string): Promise<Served> {
       const gone = new Promise((done) => child.once('exit', done));
       child.kill(signal);
       await gone;
+      // Workers of a killed supervisor end on their own, a moment later.
+      await eventually('nobody answers any more', async () => !(await answers(socket)));
     },
   };
   await eventually('the plugin server listens', async () => {
     if (child.exitCode !== null) throw new Error(`serve ended with ${child.exitCode}:\n${output}`);
-    return existsSync(socket) && (await answers(socket));
+    return output.includes('"listening"') && existsSync(socket) && (await answers(socket));
   });
   return served;
 }

@@ -17,8 +17,9 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   plugin: ['lib', 'generated', 'store', 'vault', 'keys'],
   server: ['lib', 'plugin'],
   runtime: ['lib', 'generated', 'store', 'vault', 'keys', 'plugin'],
+  workers: ['lib', 'store', 'vault', 'keys', 'plugin', 'server', 'runtime'],
   migrate: ['lib', 'generated', 'store', 'keys'],
-  cli: ['lib', 'generated', 'store', 'vault', 'keys', 'plugin', 'server', 'runtime', 'migrate'],
+  cli: ['lib', 'generated', 'store', 'vault', 'keys', 'plugin', 'server', 'runtime', 'workers', 'migrate'],
 };
 
 function files(folder: string): string[] {
@@ -53,6 +54,8 @@ test('importing a module prints nothing and starts nothing: the plugin for the s
     'runtime/stock-plugin.js',
     'cli/main.js',
     'server/plugin-server.js',
+    'workers/supervisor.js',
+    'workers/worker.js',
     'runtime/runtime.js',
   ]) {
     const output = execFileSync(

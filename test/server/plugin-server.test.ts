@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { HkaError } from '../../src/lib/errors.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Kong, KongEvent, PluginDefinition } from '../../src/plugin/kong.ts';
-import { PluginServer, type PluginServerOptions } from '../../src/server/plugin-server.ts';
+import { SocketServer, type SocketServerOptions } from '../../src/server/socket-server.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { headersReply, PluginSocket, stringReply } from '../helpers/plugin-socket.ts';
 import { suite } from '../helpers/suite.ts';
@@ -17,7 +17,7 @@ const test = suite('plugin server');
 type Access = (kong: Kong, event: KongEvent) => Promise<void>;
 
 let folder: string;
-let server: PluginServer;
+let server: SocketServer;
 let lines: { level: string; message: string; fields: Record<string, unknown> }[];
 let access: Access;
 const path = (): string => join(folder, 'plugin.sock');
@@ -50,8 +50,8 @@ const OPTIONS = {
   maxFrameBytes: 1 << 20,
 };
 
-async function start(options: Partial<PluginServerOptions> = {}): Promise<PluginServer> {
-  const made = new PluginServer({ ...OPTIONS, socket: path(), ...options }, [plugin], logger);
+async function start(options: Partial<SocketServerOptions> = {}): Promise<SocketServer> {
+  const made = new SocketServer({ ...OPTIONS, socket: path(), ...options }, [plugin], logger);
   await made.listen();
   return made;
 }
@@ -388,7 +388,7 @@ test('a socket that nobody answers on is taken over', async () => {
 });
 
 test('a server that answers keeps its socket, and the second one says so', async () => {
-  const second = new PluginServer({ ...OPTIONS, socket: path(), takeOverWaitMs: 50 }, [plugin], logger);
+  const second = new SocketServer({ ...OPTIONS, socket: path(), takeOverWaitMs: 50 }, [plugin], logger);
   try {
     await second.listen();
     assert.unreachable();
@@ -402,7 +402,7 @@ test('a server that answers keeps its socket, and the second one says so', async
 });
 
 test('a second server takes the socket over as soon as the first ends', async () => {
-  const second = new PluginServer({ ...OPTIONS, socket: path(), takeOverWaitMs: 20_000 }, [plugin], logger);
+  const second = new SocketServer({ ...OPTIONS, socket: path(), takeOverWaitMs: 20_000 }, [plugin], logger);
   const listening = second.listen();
   await server.close();
   await listening;
@@ -463,7 +463,7 @@ test('the end waits for requests in flight, and only for them', async () => {
 
 test('a path that is too long for a socket is refused with its length', async () => {
   const long = join(folder, 'x'.repeat(100));
-  const made = new PluginServer({ ...OPTIONS, socket: long }, [plugin], logger);
+  const made = new SocketServer({ ...OPTIONS, socket: long }, [plugin], logger);
   try {
     await made.listen();
     assert.unreachable();

@@ -1,0 +1,68 @@
+/**
+ * What supervisor and workers say to each other, as JSON over the channel that Node makes for child processes. It is
+ * a socket pair that nobody else can open: presented keys and secrets travel on it, and nowhere else between processes.
+ */
+import type { Config } from '../runtime/config.ts';
+import type { ErrorCode } from '../lib/errors.ts';
+
+export interface StartedInstance {
+  readonly instance: number;
+  readonly plugin: string;
+  readonly config: unknown;
+}
+
+export type Question =
+  /** Answered with a {@link VerdictAnswer}. */
+  | { readonly kind: 'verify'; readonly key: string }
+  /** Answered with the secret. */
+  | { readonly kind: 'secret'; readonly reference: string }
+  /** Answered with the instance's number, once every worker knows it. */
+  | { readonly kind: 'start'; readonly plugin: string; readonly config: unknown };
+
+export type ToSupervisor =
+  /** The first of all; what is sent to a worker before may be lost. */
+  | { readonly kind: 'hello' }
+  | { readonly kind: 'listening'; readonly path: string }
+  | { readonly kind: 'not listening'; readonly code: string; readonly message: string }
+  | { readonly kind: 'beat'; readonly connections: number; readonly events: number }
+  | { readonly kind: 'started'; readonly instance: number }
+  | { readonly kind: 'close'; readonly instance: number }
+  | {
+      readonly kind: 'log';
+      readonly key: string;
+      readonly level: 'warn' | 'error';
+      readonly fields: object;
+      readonly message: string;
+    }
+  | { readonly kind: 'question'; readonly id: number; readonly question: Question };
+
+export type ToWorker =
+  | {
+      readonly kind: 'begin';
+      readonly config: Config;
+      readonly path: string;
+      readonly instances: readonly StartedInstance[];
+    }
+  | { readonly kind: 'listen'; readonly path: string }
+  | { readonly kind: 'settings'; readonly config: Config }
+  | ({ readonly kind: 'instance' } & StartedInstance)
+  | { readonly kind: 'closed'; readonly instance: number }
+  /** Credentials that changed; `null` when it can't be said which. */
+  | { readonly kind: 'changed'; readonly ids: readonly string[] | null }
+  | { readonly kind: 'beat' }
+  | { readonly kind: 'drain' }
+  | ({ readonly kind: 'answer'; readonly id: number } & Answer);
+
+export type Answer =
+  | { readonly ok: true; readonly value: unknown }
+  | {
+      readonly ok: false;
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly details: Readonly<Record<string, unknown>>;
+    };
+
+/** How often both sides say that they are alive. */
+export const BEAT_MS = 500;
+/** A worker that has heard nothing for so long uses nothing that it remembers: a revocation might not have reached it. */
+export const STALE_AFTER_MS = 2000;

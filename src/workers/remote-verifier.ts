@@ -1,0 +1,107 @@
+/**
+ * A worker's side of verification. Whether a key is good is found out once, by the supervisor's process; what it said is
+ * remembered here until it changes, so that a key in use costs one hash and no message.
+ *
+ * Invariants: nothing is remembered that a change may have overtaken (messages of the supervisor arrive in the order in
+ * which it sent them, and each verdict says whether it was still current then); nothing remembered is used while the
+ * supervisor is silent.
+ */
+import type { Clock } from '../lib/clock.ts';
+import { HkaError } from '../lib/errors.ts';
+import { MAX_KEY_LENGTH, parseKey } from '../keys/format.ts';
+import { VerificationCache, type VerificationCacheOptions } from '../keys/verification-cache.ts';
+import type { DenialReason, Verdict, VerifiedCredential, Verifier } from '../keys/verdict.ts';
+
+export type VerdictAnswer = (
+  | { readonly ok: true; readonly credential: VerifiedCredential }
+  | { readonly ok: false; readonly reason: DenialReason }
+) & {
+  /** Whether it may be remembered. */
+  readonly current: boolean;
+};
+
+export interface RemoteVerifierOptions {
+  readonly prefix: string;
+  readonly cache: VerificationCacheOptions;
+  /** Questions that may be open at once. */
+  readonly maxPending: number;
+}
+
+export class RemoteVerifier implements Verifier {
+  readonly #options: RemoteVerifierOptions;
+  readonly #cache: VerificationCache;
+  readonly #clock: Clock;
+  readonly #ask: (key: string) => Promise<VerdictAnswer>;
+  readonly #isLinkAlive: () => boolean;
+  readonly #pending = new Map<string, Promise<Verdict>>();
+
+  constructor(
+    options: RemoteVerifierOptions,
+    deps: { clock: Clock; ask: (key: string) => Promise<VerdictAnswer>; isLinkAlive: () => boolean },
+  ) {
+    this.#options = options;
+    this.#clock = deps.clock;
+    this.#ask = deps.ask;
+    this.#isLinkAlive = deps.isLinkAlive;
+    this.#cache = new VerificationCache(options.cache, deps.clock);
+  }
+
+  verify(key: string): Verdict | Promise<Verdict> {
+    if (key.length > MAX_KEY_LENGTH) return deny('unknown');
+    const slot = this.#cache.slotOf(key);
+    const entry = this.#cache.getVerified(slot);
+    const alive = this.#isLinkAlive();
+    if (entry !== undefined && alive && this.#cache.isFresh(entry)) {
+      if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now()) return deny('expired');
+      return {
+        ok: true,
+        credential: { id: entry.credentialId, consumer: entry.consumer },
+        cached: true,
+        seen: 0,
+      };
+    }
+    if (parseKey(key, this.#options.prefix).kind === 'malformed') return deny('malformed');
+    const refused = alive ? this.#cache.getRefused(slot) : undefined;
+    if (refused !== undefined) return deny(refused);
+    const pending = this.#pending.get(slot);
+    if (pending !== undefined) return pending;
+    if (this.#pending.size >= this.#options.maxPending) {
+      throw new HkaError('HKA_VERIFIER_BUSY', `${this.#pending.size} keys are being verified already`);
+    }
+    const work = this.#verify(key, slot).finally(() => this.#pending.delete(slot));
+    this.#pending.set(slot, work);
+    return work;
+  }
+
+  /** Credentials that changed; null when it can't be said which. */
+  forget(ids: readonly string[] | null): void {
+    if (ids === null) this.#cache.invalidateAll();
+    else {
+      this.#cache.invalidate(ids);
+      this.#cache.clearRefused();
+    }
+  }
+
+  async #verify(key: string, slot: string): Promise<Verdict> {
+    const answer = await this.#ask(key);
+    if (!answer.ok) {
+      this.#cache.deleteVerified(slot);
+      if (answer.current) this.#cache.setRefused(slot, answer.reason);
+      return deny(answer.reason);
+    }
+    const { credential } = answer;
+    this.#cache.setVerified(slot, {
+      credentialId: credential.id,
+      consumer: credential.consumer,
+      // The supervisor compares hashes; here only its word counts.
+      hash: '',
+      expiresAt: credential.expiresAt,
+      checkedAt: answer.current ? this.#clock.now() : 0,
+    });
+    return { ok: true, credential, cached: false, seen: 0 };
+  }
+}
+
+function deny(reason: DenialReason): Verdict {
+  return { ok: false, reason, seen: 0 };
+}

@@ -1,0 +1,111 @@
+/** What plugin instances work with inside a worker: everything that is decided once for all workers is asked for. */
+import { LRUCache } from 'lru-cache';
+import { systemClock } from '../lib/clock.ts';
+import { createLogLimiter, type Logger, type LogOnce } from '../lib/logger.ts';
+import { Secret } from '../lib/secret.ts';
+import { ConsumerCache } from '../plugin/consumers.ts';
+import type { PluginRuntime } from '../plugin/runtime.ts';
+import type { Config } from '../runtime/config.ts';
+import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
+import type { SecretReference } from '../vault/reference.ts';
+import type { Question } from './messages.ts';
+import { RemoteVerifier, type VerdictAnswer } from './remote-verifier.ts';
+
+/** How long a worker uses a secret before it asks again. The supervisor keeps it much longer, and answers at once. */
+const SECRET_MS = 1000;
+const MAX_SECRETS = 1000;
+const LOG_INTERVAL_MS = 60_000;
+/** Keys that one worker may have under verification. Far above what argon2 can work off within an event's deadline. */
+const MAX_PENDING = 2000;
+
+export interface Link {
+  /** Hands over a line that only the supervisor can know to be said already. */
+  log(key: string, level: 'warn' | 'error', fields: object, message: string): void;
+  /** Rejects with what the supervisor answered, or when it is gone. */
+  ask(question: Question): Promise<unknown>;
+  isAlive(): boolean;
+}
+
+export class WorkerRuntime implements PluginRuntime {
+  readonly logger: Logger;
+  readonly clock = systemClock;
+  readonly logOnce: LogOnce;
+  readonly #link: Link;
+  readonly #secrets = new LRUCache<string, { value: Secret; at: number }>({ max: MAX_SECRETS });
+  readonly #fetching = new Map<string, Promise<Secret>>();
+  #config: Config;
+  #consumers: ConsumerCache;
+  #verifier: RemoteVerifier;
+
+  constructor(config: Config, link: Link, logger: Logger) {
+    this.logger = logger;
+    this.#link = link;
+    const limit = createLogLimiter(LOG_INTERVAL_MS);
+    this.logOnce = (key, level, fields, message) =>
+      limit(key, (heldBack) =>
+        link.log(key, level, heldBack === 0 ? fields : { ...fields, heldBack }, message),
+      );
+    this.#config = config;
+    this.#consumers = this.#makeConsumers();
+    this.#verifier = this.#makeVerifier();
+  }
+
+  /** A configuration that was read again. */
+  use(config: Config): void {
+    this.#config = config;
+    this.#consumers = this.#makeConsumers();
+    this.#verifier = this.#makeVerifier();
+    this.#secrets.clear();
+  }
+
+  get consumers(): ConsumerCache {
+    return this.#consumers;
+  }
+
+  get maxBodyBytes(): number {
+    return this.#config.server.maxBodyBytes;
+  }
+
+  get hasVault(): boolean {
+    return this.#config.vault !== undefined;
+  }
+
+  verifier(): RemoteVerifier {
+    return this.#verifier;
+  }
+
+  secret(reference: SecretReference): Secret | Promise<Secret> {
+    const known = this.#secrets.get(reference.text);
+    if (known !== undefined && this.clock.now() - known.at < SECRET_MS) return known.value;
+    const running = this.#fetching.get(reference.text);
+    if (running !== undefined) return running;
+    const fetching = this.#fetch(reference).finally(() => this.#fetching.delete(reference.text));
+    this.#fetching.set(reference.text, fetching);
+    return fetching;
+  }
+
+  async #fetch(reference: SecretReference): Promise<Secret> {
+    const value = await this.#link.ask({ kind: 'secret', reference: reference.text });
+    const secret = new Secret(String(value));
+    this.#secrets.set(reference.text, { value: secret, at: this.clock.now() });
+    return secret;
+  }
+
+  #makeConsumers(): ConsumerCache {
+    return new ConsumerCache(
+      { maxEntries: MAX_CONSUMERS, ttlMs: this.#config.cache.consumerTtlMs },
+      this.clock,
+    );
+  }
+
+  #makeVerifier(): RemoteVerifier {
+    return new RemoteVerifier(
+      { prefix: this.#config.keys.prefix, cache: cacheOptionsOf(this.#config), maxPending: MAX_PENDING },
+      {
+        clock: this.clock,
+        ask: async (key) => (await this.#link.ask({ kind: 'verify', key })) as VerdictAnswer,
+        isLinkAlive: () => this.#link.isAlive(),
+      },
+    );
+  }
+}
