@@ -168,6 +168,10 @@ export class Supervisor {
     member.heardAt = performance.now();
     switch (message.kind) {
       case 'hello':
+        if (this.#ending) {
+          member.worker.process.kill('SIGKILL');
+          return;
+        }
         member.begun = true;
         this.#tell(member, {
           kind: 'begin',
@@ -181,7 +185,7 @@ export class Supervisor {
         member.events = message.events;
         return;
       case 'listening':
-        this.#publish(message.path);
+        if (!this.#ending) this.#publish(message.path);
         return;
       case 'not listening': {
         const error = bindFault(

@@ -1,6 +1,6 @@
 /** An installation as a user makes it: `init` in a folder of its own, the command line as a program, `serve` as a process. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { appendFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -45,6 +45,8 @@ export interface Installation {
   run(args: readonly string[], input?: string): Promise<CommandResult>;
   /** Issues a key. */
   issue(consumer: string, ...options: readonly string[]): Promise<{ id: string; key: string }>;
+  /** Adds a line to the configuration's `server` section. */
+  setServer(line: string): void;
   /** Adds lines to the configuration. */
   configure(lines: readonly string[]): void;
   serve(): Promise<Served>;
@@ -56,6 +58,8 @@ export interface Served {
   readonly child: ChildProcess;
   /** Everything the server printed. */
   output(): string;
+  /** Process ids of the workers, empty where the server is a single process. */
+  workers(): number[];
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
@@ -80,6 +84,8 @@ export async function install(): Promise<Installation> {
       if (result.status !== 0) throw new Error(result.stderr);
       return JSON.parse(result.stdout) as { id: string; key: string };
     },
+    setServer: (line) =>
+      writeFileSync(config, readFileSync(config, 'utf8').replace(/^server:$/m, `server:\n  ${line}`)),
     configure: (lines) => appendFileSync(config, `${lines.join('\n')}\n`),
     serve: async () => {
       const served = await startServe(config, socket);
@@ -103,6 +109,11 @@ async function startServe(config: string, socket: string): Promise<Served> {
   const served: Served = {
     child,
     output: () => output,
+    workers: () =>
+      readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
+        .split(' ')
+        .filter((pid) => pid !== '')
+        .map(Number),
     kill: async (signal) => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const gone = new Promise((done) => child.once('exit', done));

@@ -228,16 +228,20 @@ check('no process has a key, secret or pepper among its arguments', () => {
   assertNowhere(commandLine, [...keys(), BACKEND, pepper(), fixture.secretId], 'the command line');
 });
 
-check('a heap snapshot of the server holds no key that was presented', async () => {
-  served.child.kill('SIGUSR2');
-  const file = await eventually('the snapshot is written', () => {
-    const name = readdirSync(installation.folder).find((each) => each.endsWith('.heapsnapshot'));
-    if (name === undefined) return undefined;
-    const text = readFileSync(join(installation.folder, name), 'utf8');
-    return text.trimEnd().endsWith('}') ? text : undefined;
+check('heap snapshots of the server and its workers hold no key that was presented', async () => {
+  const pids = [served.child.pid ?? 0, ...served.workers()];
+  for (const pid of pids) process.kill(pid, 'SIGUSR2');
+  const snapshots = await eventually('the snapshots are written', () => {
+    const texts = readdirSync(installation.folder)
+      .filter((name) => name.endsWith('.heapsnapshot'))
+      .map((name) => readFileSync(join(installation.folder, name), 'utf8'))
+      .filter((text) => text.trimEnd().endsWith('}'));
+    return texts.length === pids.length ? texts : undefined;
   });
-  assert.ok(file.includes('VerificationCache'), 'it is a snapshot of the server');
-  assertNowhere(file, keys(), 'the heap');
+  for (const text of snapshots) {
+    assert.ok(text.includes('VerificationCache'), 'it is a snapshot of the server');
+    assertNowhere(text, keys(), 'the heap');
+  }
 });
 
 test.run();
