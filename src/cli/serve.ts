@@ -38,9 +38,9 @@ export async function serve(configFile: string | undefined): Promise<number> {
     // One after another: the last file read is the one that counts.
     reloading = reloading.then(async () => {
       try {
-        const next = withWorkers(loadConfig(file));
-        await runtime.reload(next);
-        server.use?.(next);
+        const reread = withWorkers(loadConfig(file));
+        await runtime.reload(reread);
+        server.use?.(reread);
         logger.info({ file }, 'configuration read again');
       } catch (error) {
         logger.error({ err: describeError(error) }, 'the new configuration is refused; the former one stays');

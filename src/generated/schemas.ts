@@ -344,6 +344,54 @@ export const serverConfigSchema = {
         }
       }
     },
+    "throttle": {
+      "description": "Slows guessing down: too many failures get 429. Never stands in the way of a key that cannot be guessed or is in use.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "enabled": {
+          "description": "Whether failures are counted at all.",
+          "type": "boolean",
+          "default": true
+        },
+        "address_burst": {
+          "description": "Failed keys that one client address (IPv6: one /64) may present at once.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 1000000,
+          "default": 1000
+        },
+        "address_per_second": {
+          "description": "Failed keys that become allowed again each second, for each address.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 100000,
+          "default": 50
+        },
+        "key_id_burst": {
+          "description": "Wrong secrets that may be presented at once under one key's public id.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 1000000,
+          "default": 200
+        },
+        "key_id_per_second": {
+          "description": "Wrong secrets that become allowed again each second, for each key id.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 100000,
+          "default": 10
+        },
+        "max_entries": {
+          "description": "Addresses and key ids remembered at once, each; the least recent are forgotten first.",
+          "type": "integer",
+          "minimum": 100,
+          "maximum": 10000000,
+          "default": 50000
+        }
+      }
+    },
     "cache": {
       "description": "What the server keeps in memory. Keys are never among it.",
       "type": "object",

@@ -97,6 +97,21 @@ export interface ServerConfig {
     /** Replace a verified hash whose parameters or pepper version are behind. */
     rehash: boolean;
   };
+  /** Slows guessing down: too many failures get 429. Never stands in the way of a key that cannot be guessed or is in use. */
+  throttle: {
+    /** Whether failures are counted at all. */
+    enabled: boolean;
+    /** Failed keys that one client address (IPv6: one /64) may present at once. */
+    address_burst: number;
+    /** Failed keys that become allowed again each second, for each address. */
+    address_per_second: number;
+    /** Wrong secrets that may be presented at once under one key's public id. */
+    key_id_burst: number;
+    /** Wrong secrets that become allowed again each second, for each key id. */
+    key_id_per_second: number;
+    /** Addresses and key ids remembered at once, each; the least recent are forgotten first. */
+    max_entries: number;
+  };
   /** What the server keeps in memory. Keys are never among it. */
   cache: {
     /** Verified keys remembered at once. */

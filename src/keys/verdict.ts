@@ -26,6 +26,8 @@ export type Verdict = (
 
 /** What decides about presented keys: {@link KeyVerifier} itself, or a worker's connection to it. */
 export interface Verifier {
+  /** What is known without any work: remembered verdicts, and keys that are malformed. */
+  recall(key: string): Verdict | undefined;
   /** At once where it is known, else with a promise. Throws or rejects when nothing can be said; then nobody gets in. */
   verify(key: string): Verdict | Promise<Verdict>;
 }

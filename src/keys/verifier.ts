@@ -96,6 +96,10 @@ export class KeyVerifier implements Verifier {
    * Throws (or rejects with) HKA_VERIFIER_BUSY, HKA_STORE_* and the like: then nothing is known, and nobody gets in.
    */
   verify(key: string): Verdict | Promise<Verdict> {
+    return this.recall(key) ?? this.#start(key);
+  }
+
+  recall(key: string): Verdict | undefined {
     if (key.length > MAX_KEY_LENGTH) return this.#deny('unknown');
     const slot = this.cache.slotOf(key);
     const entry = this.cache.getVerified(slot);
@@ -103,15 +107,21 @@ export class KeyVerifier implements Verifier {
       this.counts.cacheHits += 1;
       return this.#grant(entry, true);
     }
-    const parsed = parseKey(key, this.#options.prefix);
-    if (parsed.kind === 'malformed') return this.#deny('malformed');
+    if (parseKey(key, this.#options.prefix).kind === 'malformed') return this.#deny('malformed');
     const refused = this.cache.getRefused(slot);
-    if (refused !== undefined) return this.#deny(refused);
+    return refused === undefined ? undefined : this.#deny(refused);
+  }
+
+  #start(key: string): Promise<Verdict> {
+    const slot = this.cache.slotOf(key);
     const running = this.#inFlight.get(slot);
     if (running !== undefined) return running;
+    const parsed = parseKey(key, this.#options.prefix);
     const publicId = parsed.kind === 'issued' ? parsed.publicId : undefined;
     // Not tied to one request: whoever came first must not decide for those who wait with it.
-    const work = this.#work(key, publicId, slot, entry).finally(() => this.#inFlight.delete(slot));
+    const work = this.#work(key, publicId, slot, this.cache.getVerified(slot)).finally(() =>
+      this.#inFlight.delete(slot),
+    );
     this.#inFlight.set(slot, work);
     return work;
   }

@@ -24,15 +24,20 @@ const TYPES: Readonly<Record<string, string>> = {
   'text/*': 'text/plain; charset=utf-8',
 };
 
-/** Ends the request with `answer`. `headers` are the request's. */
-export async function sendError(kong: Kong, headers: Headers, answer: ErrorAnswer): Promise<void> {
+/** Ends the request with `answer`. `headers` are the request's; `knownId` is Kong's id of it, if it has been asked for. */
+export async function sendError(
+  kong: Kong,
+  headers: Headers,
+  answer: ErrorAnswer,
+  knownId?: string,
+): Promise<void> {
   if (isGrpc(headers) && (await kong.nginx.get_var('server_protocol')) === 'HTTP/2.0') {
     // Kong adds grpc-status and grpc-message itself when it sees this type.
     await kong.response.exit(answer.status, '', { ...answer.headers, 'Content-Type': 'application/grpc' });
     return;
   }
   const type = responseType(headers['accept']?.join(','));
-  const requestId = await kong.nginx.get_var('kong_request_id');
+  const requestId = knownId ?? (await kong.nginx.get_var('kong_request_id'));
   await kong.response.exit(answer.status, errorBody(type, answer.message, requestId), {
     ...answer.headers,
     'Content-Type': type,

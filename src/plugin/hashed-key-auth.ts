@@ -38,6 +38,7 @@ const MAX_HEADERS = 1000;
 const NO_KEY = 'No API key found in request';
 const DUPLICATE_KEY = 'Duplicate API key found';
 const UNAUTHORIZED = 'Unauthorized';
+const TOO_MANY = 'Too many failed attempts';
 
 /** What Kong told about the request. */
 interface Request {
@@ -48,15 +49,24 @@ interface Request {
   readonly credential: Credential | undefined;
   /** Undefined until it is asked for; null when it holds no key, whatever the reason. */
   body?: FormBody | null;
+  /** Undefined until it is asked for, which only failures do. */
+  client?: Client;
+}
+
+interface Client {
+  readonly address: string;
+  /** Kong's id of the request. */
+  readonly requestId: string;
 }
 
 type Outcome =
   | { readonly kind: 'consumer'; readonly consumer: Consumer; readonly credentialId: string }
-  | { readonly kind: 'denied'; readonly message: string };
+  | { readonly kind: 'denied'; readonly message: string; /** The key that failed. */ readonly key?: string }
+  /** Not looked at: its client has presented too many bad ones. */
+  | { readonly kind: 'throttled' };
 
 const DENIED_NO_KEY: Outcome = { kind: 'denied', message: NO_KEY };
 const DENIED_DUPLICATE: Outcome = { kind: 'denied', message: DUPLICATE_KEY };
-const DENIED_UNAUTHORIZED: Outcome = { kind: 'denied', message: UNAUTHORIZED };
 
 const NO_VALUES: ReadonlyMap<string, BodyValue> = new Map();
 
@@ -130,26 +140,37 @@ class HashedKeyAuth implements PluginInstance {
   #decide(kong: Kong, event: KongEvent, request: Request): Outcome | Promise<Outcome> {
     if (countValues(request.headers) >= MAX_HEADERS) return DENIED_NO_KEY;
     const found = findKey(this.#settings, request.headers, request.rawQuery);
-    if (found.kind !== 'body needed') return this.#decideFound(kong, event, found);
+    if (found.kind !== 'body needed') return this.#decideFound(kong, event, request, found);
     return this.#body(kong, request).then((body) =>
       this.#decideFound(
         kong,
         event,
+        request,
         findKey(this.#settings, request.headers, request.rawQuery, body?.values(this.#keyNames) ?? NO_VALUES),
       ),
     );
   }
 
-  #decideFound(kong: Kong, event: KongEvent, found: FoundKey): Outcome | Promise<Outcome> {
+  #decideFound(kong: Kong, event: KongEvent, request: Request, found: FoundKey): Outcome | Promise<Outcome> {
     if (found.kind === 'duplicate') return DENIED_DUPLICATE;
     if (found.kind !== 'key') return DENIED_NO_KEY;
-    const verdict = this.#runtime.verifier().verify(found.key);
-    if (!(verdict instanceof Promise)) return this.#decideVerified(kong, verdict);
-    return abortable(verdict, event.signal).then((verified) => this.#decideVerified(kong, verified));
+    const { key } = found;
+    const known = this.#runtime.verifier().recall(key);
+    if (known !== undefined) return this.#decideVerified(kong, key, known);
+    if (!this.#runtime.throttle.enabled || !this.#runtime.isGuessable(key))
+      return this.#verify(kong, event, key);
+    return this.#client(kong, request).then(({ address }) =>
+      this.#runtime.throttle.allowsGuess(address) ? this.#verify(kong, event, key) : { kind: 'throttled' },
+    );
   }
 
-  #decideVerified(kong: Kong, verdict: Verdict): Outcome | Promise<Outcome> {
-    if (!verdict.ok) return DENIED_UNAUTHORIZED;
+  async #verify(kong: Kong, event: KongEvent, key: string): Promise<Outcome> {
+    const verdict = await abortable(Promise.resolve(this.#runtime.verifier().verify(key)), event.signal);
+    return this.#decideVerified(kong, key, verdict);
+  }
+
+  #decideVerified(kong: Kong, key: string, verdict: Verdict): Outcome | Promise<Outcome> {
+    if (!verdict.ok) return { kind: 'denied', message: UNAUTHORIZED, key };
     const { credential } = verdict;
     const consumer = this.#runtime.consumers.get(kong, credential.consumer);
     if (!(consumer instanceof Promise)) return this.#decideKnown(credential, consumer);
@@ -164,7 +185,7 @@ class HashedKeyAuth implements PluginInstance {
       { credential: credential.id, consumer: credential.consumer },
       'the key is good, but Kong does not know its consumer; answered 401',
     );
-    return DENIED_UNAUTHORIZED;
+    return { kind: 'denied', message: UNAUTHORIZED };
   }
 
   async #answer(kong: Kong, event: KongEvent, request: Request, outcome: Outcome): Promise<void> {
@@ -178,8 +199,42 @@ class HashedKeyAuth implements PluginInstance {
     } else if (this.#settings.anonymous !== undefined) {
       await this.#admitAnonymous(kong, request, this.#settings.anonymous);
     } else {
-      await sendError(kong, request.headers, this.#unauthorized(outcome.message));
+      await this.#refuse(kong, request, outcome);
     }
+  }
+
+  async #refuse(
+    kong: Kong,
+    request: Request,
+    outcome: Exclude<Outcome, { kind: 'consumer' }>,
+  ): Promise<void> {
+    const { throttle } = this.#runtime;
+    if (outcome.kind === 'denied' && (outcome.key === undefined || !throttle.enabled)) {
+      await sendError(kong, request.headers, this.#unauthorized(outcome.message), request.client?.requestId);
+      return;
+    }
+    const { address, requestId } = await this.#client(kong, request);
+    const key = outcome.kind === 'denied' ? outcome.key : undefined;
+    const waitSeconds = throttle.failed(address, key === undefined ? undefined : this.#runtime.keyIdOf(key));
+    await sendError(
+      kong,
+      request.headers,
+      waitSeconds === undefined && outcome.kind === 'denied'
+        ? this.#unauthorized(outcome.message)
+        : { status: 429, message: TOO_MANY, headers: { 'Retry-After': String(waitSeconds ?? 1) } },
+      requestId,
+    );
+  }
+
+  async #client(kong: Kong, request: Request): Promise<Client> {
+    if (request.client === undefined) {
+      const [address, requestId] = await Promise.all([
+        kong.client.get_forwarded_ip(),
+        kong.nginx.get_var('kong_request_id'),
+      ]);
+      request.client = { address, requestId };
+    }
+    return request.client;
   }
 
   async #admitAnonymous(kong: Kong, request: Request, anonymous: string): Promise<void> {

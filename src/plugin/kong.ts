@@ -35,6 +35,8 @@ export interface Kong {
     load_consumer(id: string, byUsername?: boolean): Promise<Consumer | undefined>;
     get_credential(): Promise<Credential | undefined>;
     get_consumer(): Promise<Consumer | undefined>;
+    /** The client's address, as far as `trusted_ips` lets Kong believe it. */
+    get_forwarded_ip(): Promise<string>;
   };
   readonly request: {
     get_method(): Promise<string>;

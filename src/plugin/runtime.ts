@@ -5,6 +5,7 @@ import type { Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import type { ConsumerCache } from './consumers.ts';
+import type { GuessThrottle } from './throttle.ts';
 
 export interface PluginRuntime {
   readonly logger: Logger;
@@ -12,6 +13,11 @@ export interface PluginRuntime {
   /** Writes a line, but at most one a minute for the same `key`, whichever worker has it to say. */
   logOnce(key: string, level: 'warn' | 'error', fields: object, message: string): void;
   readonly consumers: ConsumerCache;
+  readonly throttle: GuessThrottle;
+  /** Whether a key is of a form that somebody could guess, and not one of ours with 256 random bits. */
+  isGuessable(key: string): boolean;
+  /** The public id inside an issued key. */
+  keyIdOf(key: string): string | undefined;
   /** Largest request body in which a key is looked for. */
   readonly maxBodyBytes: number;
   /** Throws while the verifier can't work, for want of its pepper: the request is then answered 503. */

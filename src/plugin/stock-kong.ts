@@ -8,7 +8,10 @@ import type { Consumer, Credential, HeaderChanges, Kong, RawBody } from './kong.
 type StockCall = (...args: unknown[]) => Promise<unknown>;
 export interface StockKong {
   readonly client: Readonly<
-    Record<'authenticate' | 'load_consumer' | 'get_credential' | 'get_consumer', StockCall>
+    Record<
+      'authenticate' | 'load_consumer' | 'get_credential' | 'get_consumer' | 'get_forwarded_ip',
+      StockCall
+    >
   >;
   readonly request: Readonly<
     Record<'get_method' | 'get_header' | 'get_headers' | 'get_raw_query' | 'get_raw_body', StockCall>
@@ -46,6 +49,7 @@ export function adaptStockKong(stock: StockKong): Kong {
         inTurn(() => stock.client.load_consumer(id, byUsername), toConsumer),
       get_credential: () => inTurn(() => stock.client.get_credential(), toCredential),
       get_consumer: () => inTurn(() => stock.client.get_consumer(), toConsumer),
+      get_forwarded_ip: () => inTurn(() => stock.client.get_forwarded_ip(), text),
     },
     request: {
       get_method: () => inTurn(() => stock.request.get_method(), text),

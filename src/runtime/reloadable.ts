@@ -9,6 +9,7 @@ import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/
 import type { Secret } from '../lib/secret.ts';
 import type { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
+import type { GuessThrottle } from '../plugin/throttle.ts';
 import type { StoreChange } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import type { Config } from './config.ts';
@@ -71,6 +72,18 @@ export class ReloadableRuntime implements PluginRuntime {
 
   get consumers(): ConsumerCache {
     return this.#current.consumers;
+  }
+
+  get throttle(): GuessThrottle {
+    return this.#current.throttle;
+  }
+
+  isGuessable(key: string): boolean {
+    return this.#current.isGuessable(key);
+  }
+
+  keyIdOf(key: string): string | undefined {
+    return this.#current.keyIdOf(key);
   }
 
   get maxBodyBytes(): number {

@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeyHasher } from '../keys/hasher.ts';
 import type { PepperRing } from '../keys/pepper.ts';
+import { isGuessable, publicIdOf } from '../keys/guessable.ts';
 import { parsePhc } from '../keys/phc.ts';
 import type { VerificationCacheOptions } from '../keys/verification-cache.ts';
 import { KeyVerifier } from '../keys/verifier.ts';
@@ -15,6 +16,7 @@ import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/
 import type { Secret } from '../lib/secret.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
+import { GuessThrottle } from '../plugin/throttle.ts';
 import { openFileStore } from '../store/file/file-store.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
@@ -65,6 +67,7 @@ export class Runtime implements PluginRuntime {
   readonly clock = systemClock;
   readonly logOnce: LogOnce;
   readonly consumers: ConsumerCache;
+  readonly throttle: GuessThrottle;
   readonly store: CredentialStore;
   readonly vault: Vault | undefined;
   readonly hasher: KeyHasher;
@@ -81,6 +84,7 @@ export class Runtime implements PluginRuntime {
       { maxEntries: MAX_CONSUMERS, ttlMs: config.cache.consumerTtlMs },
       this.clock,
     );
+    this.throttle = new GuessThrottle(config.throttle, this.clock);
     this.store = createStore(config, logger);
     this.vault = config.vault === undefined ? undefined : createVault(config.vault, { logger });
     this.hasher = createHasher(config);
@@ -102,6 +106,14 @@ export class Runtime implements PluginRuntime {
     this.#verifier?.close();
     await this.store.close();
     await this.vault?.close();
+  }
+
+  isGuessable(key: string): boolean {
+    return isGuessable(key, this.#config.keys.prefix);
+  }
+
+  keyIdOf(key: string): string | undefined {
+    return publicIdOf(key, this.#config.keys.prefix);
   }
 
   get hasVault(): boolean {

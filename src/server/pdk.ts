@@ -39,8 +39,10 @@ function encodeCall(method: string, args: Buffer): Buffer {
 /** Calls that are the same for every request are encoded once. */
 const GET_CREDENTIAL = encodeCall('kong.client.get_credential', EMPTY);
 const GET_CONSUMER = encodeCall('kong.client.get_consumer', EMPTY);
+const GET_FORWARDED_IP = encodeCall('kong.client.get_forwarded_ip', EMPTY);
 const GET_METHOD = encodeCall('kong.request.get_method', EMPTY);
 const GET_RAW_QUERY = encodeCall('kong.request.get_raw_query', EMPTY);
+const GET_REQUEST_ID = encodeCall('kong.nginx.get_var', encodeString('kong_request_id'));
 const GET_RAW_BODY = encodeCall('kong.request.get_raw_body', EMPTY);
 const GET_ALL_HEADERS = encodeCall('kong.request.get_headers', encodeInt(1000));
 
@@ -98,6 +100,9 @@ class Client {
   }
   get_consumer(): Promise<Consumer | undefined> {
     return this.#channel.ask(GET_CONSUMER, decodeConsumer);
+  }
+  get_forwarded_ip(): Promise<string> {
+    return this.#channel.ask(GET_FORWARDED_IP, decodeString);
   }
 }
 
@@ -158,7 +163,9 @@ class Nginx {
     this.#channel = channel;
   }
   get_var(name: string): Promise<string> {
-    return this.#channel.ask(encodeCall('kong.nginx.get_var', encodeString(name)), decodeString);
+    const call =
+      name === 'kong_request_id' ? GET_REQUEST_ID : encodeCall('kong.nginx.get_var', encodeString(name));
+    return this.#channel.ask(call, decodeString);
   }
 }
 

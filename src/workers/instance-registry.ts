@@ -56,6 +56,6 @@ export class InstanceRegistry {
 
   /** A worker has ended. */
   left(worker: number): void {
-    for (const instance of [...this.#waiting.keys()]) this.taken(instance, worker);
+    for (const instance of this.#waiting.keys()) this.taken(instance, worker);
   }
 }

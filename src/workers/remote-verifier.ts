@@ -47,6 +47,10 @@ export class RemoteVerifier implements Verifier {
   }
 
   verify(key: string): Verdict | Promise<Verdict> {
+    return this.recall(key) ?? this.#start(key);
+  }
+
+  recall(key: string): Verdict | undefined {
     if (key.length > MAX_KEY_LENGTH) return deny('unknown');
     const slot = this.#cache.slotOf(key);
     const entry = this.#cache.getVerified(slot);
@@ -62,7 +66,11 @@ export class RemoteVerifier implements Verifier {
     }
     if (parseKey(key, this.#options.prefix).kind === 'malformed') return deny('malformed');
     const refused = alive ? this.#cache.getRefused(slot) : undefined;
-    if (refused !== undefined) return deny(refused);
+    return refused === undefined ? undefined : deny(refused);
+  }
+
+  #start(key: string): Promise<Verdict> {
+    const slot = this.#cache.slotOf(key);
     const pending = this.#pending.get(slot);
     if (pending !== undefined) return pending;
     if (this.#pending.size >= this.#options.maxPending) {

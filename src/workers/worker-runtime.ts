@@ -2,9 +2,11 @@
 import { LRUCache } from 'lru-cache';
 import { systemClock } from '../lib/clock.ts';
 import { createLogLimiter, type Logger, type LogOnce } from '../lib/logger.ts';
+import { isGuessable, publicIdOf } from '../keys/guessable.ts';
 import { Secret } from '../lib/secret.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
+import { GuessThrottle } from '../plugin/throttle.ts';
 import type { Config } from '../runtime/config.ts';
 import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
 import type { SecretReference } from '../vault/reference.ts';
@@ -36,6 +38,7 @@ export class WorkerRuntime implements PluginRuntime {
   #config: Config;
   #consumers: ConsumerCache;
   #verifier: RemoteVerifier;
+  #throttle: GuessThrottle;
 
   constructor(config: Config, link: Link, logger: Logger) {
     this.logger = logger;
@@ -48,6 +51,7 @@ export class WorkerRuntime implements PluginRuntime {
     this.#config = config;
     this.#consumers = this.#makeConsumers();
     this.#verifier = this.#makeVerifier();
+    this.#throttle = this.#makeThrottle();
   }
 
   /** A configuration that was read again. */
@@ -55,11 +59,24 @@ export class WorkerRuntime implements PluginRuntime {
     this.#config = config;
     this.#consumers = this.#makeConsumers();
     this.#verifier = this.#makeVerifier();
+    this.#throttle = this.#makeThrottle();
     this.#secrets.clear();
   }
 
   get consumers(): ConsumerCache {
     return this.#consumers;
+  }
+
+  get throttle(): GuessThrottle {
+    return this.#throttle;
+  }
+
+  isGuessable(key: string): boolean {
+    return isGuessable(key, this.#config.keys.prefix);
+  }
+
+  keyIdOf(key: string): string | undefined {
+    return publicIdOf(key, this.#config.keys.prefix);
   }
 
   get maxBodyBytes(): number {
@@ -94,6 +111,22 @@ export class WorkerRuntime implements PluginRuntime {
   #makeConsumers(): ConsumerCache {
     return new ConsumerCache(
       { maxEntries: MAX_CONSUMERS, ttlMs: this.#config.cache.consumerTtlMs },
+      this.clock,
+    );
+  }
+
+  /** Kong spreads a client's requests over the workers, so each allows its part. */
+  #makeThrottle(): GuessThrottle {
+    const { throttle, server } = this.#config;
+    const part = (whole: number): number => Math.max(1, whole / server.workers);
+    return new GuessThrottle(
+      {
+        ...throttle,
+        addressBurst: part(throttle.addressBurst),
+        addressPerSecond: part(throttle.addressPerSecond),
+        keyIdBurst: part(throttle.keyIdBurst),
+        keyIdPerSecond: part(throttle.keyIdPerSecond),
+      },
       this.clock,
     );
   }

@@ -1,0 +1,130 @@
+/**
+ * Slows guessing down. Failures are counted for each client address and each key id in token buckets; who has used them
+ * up gets 429 in place of 401, and keys of a form that could be guessed are no longer looked at for that address.
+ *
+ * Invariant: nothing here stands in the way of a key that can't be guessed (an issued one, or an imported one of 128 bits)
+ * or that is already verified: whatever others do, from wherever, can't lock such a key out. Memory is bounded; the
+ * buckets that were used least recently are forgotten first.
+ */
+import { isIPv6 } from 'node:net';
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../lib/clock.ts';
+
+export interface BucketOptions {
+  /** Failures allowed at once. */
+  readonly burst: number;
+  /** Failures that become allowed again each second. */
+  readonly perSecond: number;
+  readonly maxEntries: number;
+}
+
+interface Bucket {
+  tokens: number;
+  at: number;
+}
+
+export class FailureBuckets {
+  readonly #options: BucketOptions;
+  readonly #clock: Clock;
+  readonly #buckets: LRUCache<string, Bucket>;
+
+  constructor(options: BucketOptions, clock: Clock) {
+    this.#options = options;
+    this.#clock = clock;
+    this.#buckets = new LRUCache({ max: options.maxEntries });
+  }
+
+  get size(): number {
+    return this.#buckets.size;
+  }
+
+  /** Whether `who` has failures left. */
+  allows(who: string): boolean {
+    const bucket = this.#buckets.get(who);
+    return bucket === undefined || this.#refill(bucket) >= 1;
+  }
+
+  /** Counts a failure of `who`; false when there was none left. */
+  charge(who: string): boolean {
+    let bucket = this.#buckets.get(who);
+    if (bucket === undefined) {
+      bucket = { tokens: this.#options.burst, at: this.#clock.now() };
+      this.#buckets.set(who, bucket);
+    }
+    if (this.#refill(bucket) < 1) return false;
+    bucket.tokens -= 1;
+    return true;
+  }
+
+  /** Seconds until a failure is allowed again, at least 1. */
+  get retryAfterSeconds(): number {
+    return Math.max(1, Math.ceil(1 / this.#options.perSecond));
+  }
+
+  #refill(bucket: Bucket): number {
+    const now = this.#clock.now();
+    // A clock that was set back gives nothing.
+    const seconds = Math.max(0, now - bucket.at) / 1000;
+    bucket.tokens = Math.min(this.#options.burst, bucket.tokens + seconds * this.#options.perSecond);
+    bucket.at = now;
+    return bucket.tokens;
+  }
+}
+
+export interface ThrottleOptions {
+  readonly enabled: boolean;
+  readonly addressBurst: number;
+  readonly addressPerSecond: number;
+  readonly keyIdBurst: number;
+  readonly keyIdPerSecond: number;
+  readonly maxEntries: number;
+}
+
+export class GuessThrottle {
+  /** Answers given with 429, for metrics. */
+  throttled = 0;
+  readonly enabled: boolean;
+  readonly #addresses: FailureBuckets;
+  readonly #keyIds: FailureBuckets;
+
+  constructor(options: ThrottleOptions, clock: Clock) {
+    const { maxEntries } = options;
+    this.enabled = options.enabled;
+    this.#addresses = new FailureBuckets(
+      { burst: options.addressBurst, perSecond: options.addressPerSecond, maxEntries },
+      clock,
+    );
+    this.#keyIds = new FailureBuckets(
+      { burst: options.keyIdBurst, perSecond: options.keyIdPerSecond, maxEntries },
+      clock,
+    );
+  }
+
+  /** Whether a key that could be guessed may be looked at for this client. */
+  allowsGuess(address: string): boolean {
+    return !this.enabled || this.#addresses.allows(networkOf(address));
+  }
+
+  /**
+   * Counts a failed verification. Seconds to wait when there were too many; undefined when it may be answered as usual.
+   * `keyId`: the public id inside the presented key, if it has one.
+   */
+  failed(address: string, keyId: string | undefined): number | undefined {
+    if (!this.enabled) return undefined;
+    const byAddress = this.#addresses.charge(networkOf(address));
+    const byKeyId = keyId === undefined || this.#keyIds.charge(keyId);
+    if (byAddress && byKeyId) return undefined;
+    this.throttled += 1;
+    return byAddress ? this.#keyIds.retryAfterSeconds : this.#addresses.retryAfterSeconds;
+  }
+}
+
+/** An IPv6 client has a /64 of addresses to itself. */
+function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const [head = '', tail] = address.toLowerCase().split('::');
+  const before = head === '' ? [] : head.split(':');
+  const after = tail === undefined || tail === '' ? [] : tail.split(':');
+  const zeros = Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => '0');
+  return `${(tail === undefined ? before : [...before, ...zeros, ...after]).slice(0, 4).join(':')}/64`;
+}

@@ -1,0 +1,79 @@
+import * as assert from 'uvu/assert';
+import { ManualClock } from '../../src/lib/clock.ts';
+import { FailureBuckets, GuessThrottle } from '../../src/plugin/throttle.ts';
+import { suite } from '../helpers/suite.ts';
+
+const test = suite('throttling of guesses');
+
+const OPTIONS = {
+  enabled: true,
+  addressBurst: 5,
+  addressPerSecond: 2,
+  keyIdBurst: 3,
+  keyIdPerSecond: 1,
+  maxEntries: 100,
+};
+
+const failures = (throttle: GuessThrottle, count: number, address: string, keyId?: string): number =>
+  Array.from({ length: count }, () => throttle.failed(address, keyId)).filter((wait) => wait === undefined)
+    .length;
+
+test('so many failures as the burst, then so many a second as are said', () => {
+  const clock = new ManualClock();
+  const throttle = new GuessThrottle(OPTIONS, clock);
+  assert.is(failures(throttle, 10, '192.0.2.1'), 5);
+  assert.not.ok(throttle.allowsGuess('192.0.2.1'));
+  clock.advance(1000);
+  assert.ok(throttle.allowsGuess('192.0.2.1'));
+  assert.is(failures(throttle, 10, '192.0.2.1'), 2);
+  clock.advance(3_600_000);
+  assert.is(failures(throttle, 10, '192.0.2.1'), 5);
+  assert.is(throttle.throttled, 5 + 8 + 5);
+});
+
+test('one address does not use up what another has', () => {
+  const throttle = new GuessThrottle(OPTIONS, new ManualClock());
+  failures(throttle, 10, '192.0.2.1');
+  assert.ok(throttle.allowsGuess('192.0.2.2'));
+  assert.is(failures(throttle, 10, '192.0.2.2'), 5);
+});
+
+test('an IPv6 client is its /64, however it is written', () => {
+  const throttle = new GuessThrottle(OPTIONS, new ManualClock());
+  failures(throttle, 10, '2001:db8:0:1::7');
+  assert.not.ok(throttle.allowsGuess('2001:DB8:0:1:ffff:0:0:1'));
+  assert.ok(throttle.allowsGuess('2001:db8:0:2::7'));
+  failures(throttle, 10, '::1');
+  assert.not.ok(throttle.allowsGuess('::2'));
+});
+
+test('wrong secrets under one key id are counted whatever the address', () => {
+  const throttle = new GuessThrottle(OPTIONS, new ManualClock());
+  const usual = Array.from({ length: 10 }, (_, index) => throttle.failed(`192.0.2.${index}`, 'id')).filter(
+    (wait) => wait === undefined,
+  );
+  assert.is(usual.length, 3);
+  assert.ok(throttle.allowsGuess('192.0.2.9'), 'the address is not to blame');
+});
+
+test('switched off it counts nothing', () => {
+  const throttle = new GuessThrottle({ ...OPTIONS, enabled: false }, new ManualClock());
+  assert.is(failures(throttle, 100, '192.0.2.1', 'id'), 100);
+  assert.ok(throttle.allowsGuess('192.0.2.1'));
+});
+
+test('memory is bounded, whatever the addresses', () => {
+  const buckets = new FailureBuckets({ burst: 1, perSecond: 1, maxEntries: 100 }, new ManualClock());
+  for (let index = 0; index < 10_000; index += 1) buckets.charge(`address ${index}`);
+  assert.is(buckets.size, 100);
+});
+
+test('a clock that is set back gives no failures back', () => {
+  const clock = new ManualClock();
+  const buckets = new FailureBuckets({ burst: 1, perSecond: 1, maxEntries: 10 }, clock);
+  assert.ok(buckets.charge('a'));
+  clock.advance(-10_000);
+  assert.not.ok(buckets.charge('a'));
+});
+
+test.run();
