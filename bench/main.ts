@@ -1,18 +1,47 @@
-/** `make bench`. BENCH_JSON=file also writes the figures as JSON. */
+/**
+ * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,gateway,flood,restart picks;
+ * BENCH_ROUNDS, BENCH_SECONDS and BENCH_KEYS set the size. KONG_BIN names a real Kong.
+ */
 import { writeFileSync } from 'node:fs';
+import { benchFlood } from './flood.ts';
+import { benchGateway, startBenchGateway } from './gateway.ts';
+import { benchRestart } from './restart.ts';
 import { benchVerification, countJunk } from './verification.ts';
 
 const write = (text: string): void => void process.stdout.write(text);
+const size = (name: string, usual: number): number => Number(process.env[name] ?? usual);
+const PARTS = ['keys', 'gateway', 'flood', 'restart'];
 
 async function main(): Promise<void> {
-  const verification = await benchVerification(write);
-  await countJunk(write);
+  const wanted = process.env['BENCH_ONLY']?.split(',') ?? PARTS;
+  const unknown = wanted.filter((part) => !PARTS.includes(part));
+  if (unknown.length > 0) throw new Error(`BENCH_ONLY: ${unknown.join(', ')}; there is ${PARTS.join(', ')}`);
+  const figures: Record<string, unknown> = {};
+  if (wanted.includes('keys')) {
+    figures['verification'] = await benchVerification(write);
+    await countJunk(write);
+  }
+  if (wanted.includes('gateway') || wanted.includes('flood')) {
+    const bench = await startBenchGateway();
+    const rounds = size('BENCH_ROUNDS', 3);
+    const seconds = size('BENCH_SECONDS', 3);
+    try {
+      if (wanted.includes('gateway')) {
+        figures['gateway'] = await benchGateway(bench, { rounds, seconds, connections: [32, 1] }, write);
+        for (const skipped of bench.skipped) write(`  skipped: ${skipped}\n`);
+      }
+      if (wanted.includes('flood'))
+        figures['flood'] = await benchFlood(bench, { rounds, seconds: 2 * seconds }, write);
+    } finally {
+      await bench.close();
+    }
+  }
+  if (wanted.includes('restart')) figures['restart'] = await benchRestart(size('BENCH_KEYS', 2000), write);
   const file = process.env['BENCH_JSON'];
-  if (file !== undefined && file !== '')
-    writeFileSync(file, `${JSON.stringify({ verification }, null, 2)}\n`);
+  if (file !== undefined && file !== '') writeFileSync(file, `${JSON.stringify(figures, null, 2)}\n`);
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`${String(error)}\n`);
-  process.exitCode = 1;
+  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.exit(1);
 });

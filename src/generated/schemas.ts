@@ -360,7 +360,7 @@ export const serverConfigSchema = {
           "type": "integer",
           "minimum": 1,
           "maximum": 1000000,
-          "default": 1000
+          "default": 300
         },
         "address_per_second": {
           "description": "Failed keys that become allowed again each second, for each address.",
@@ -382,6 +382,21 @@ export const serverConfigSchema = {
           "minimum": 1,
           "maximum": 100000,
           "default": 10
+        },
+        "delay_ms": {
+          "description": "How long a 429 is held back, so that whoever guesses waits for it. 0 answers at once.",
+          "type": "integer",
+          "minimum": 0,
+          "maximum": 4000,
+          "default": 1000,
+          "x-unit": "ms"
+        },
+        "max_delayed": {
+          "description": "Answers held back at once; more are given without delay. Each keeps two of Kong's connections.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 100000,
+          "default": 1000
         },
         "max_entries": {
           "description": "Addresses and key ids remembered at once, each; the least recent are forgotten first.",

@@ -109,6 +109,10 @@ export interface ServerConfig {
     key_id_burst: number;
     /** Wrong secrets that become allowed again each second, for each key id. */
     key_id_per_second: number;
+    /** How long a 429 is held back, so that whoever guesses waits for it. 0 answers at once. Unit: ms. */
+    delay_ms: number;
+    /** Answers held back at once; more are given without delay. Each keeps two of Kong's connections. */
+    max_delayed: number;
     /** Addresses and key ids remembered at once, each; the least recent are forgotten first. */
     max_entries: number;
   };

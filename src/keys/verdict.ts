@@ -28,6 +28,8 @@ export type Verdict = (
 export interface Verifier {
   /** What is known without any work: remembered verdicts, and keys that are malformed. */
   recall(key: string): Verdict | undefined;
+  /** As {@link Verifier.recall}, from the memory of the whole server. */
+  recallShared(key: string): Promise<Verdict | undefined>;
   /** At once where it is known, else with a promise. Throws or rejects when nothing can be said; then nobody gets in. */
   verify(key: string): Verdict | Promise<Verdict>;
 }

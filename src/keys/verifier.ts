@@ -112,6 +112,10 @@ export class KeyVerifier implements Verifier {
     return refused === undefined ? undefined : this.#deny(refused);
   }
 
+  async recallShared(key: string): Promise<Verdict | undefined> {
+    return this.recall(key);
+  }
+
   #start(key: string): Promise<Verdict> {
     const slot = this.cache.slotOf(key);
     const running = this.#inFlight.get(slot);

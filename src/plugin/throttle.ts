@@ -1,12 +1,14 @@
 /**
  * Slows guessing down. Failures are counted for each client address and each key id in token buckets; who has used them
- * up gets 429 in place of 401, and keys of a form that could be guessed are no longer looked at for that address.
+ * up gets 429 in place of 401, a second later, and keys of a form that could be guessed are no longer looked at for that
+ * address.
  *
  * Invariant: nothing here stands in the way of a key that can't be guessed (an issued one, or an imported one of 128 bits)
  * or that is already verified: whatever others do, from wherever, can't lock such a key out. Memory is bounded; the
  * buckets that were used least recently are forgotten first.
  */
 import { isIPv6 } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../lib/clock.ts';
 
@@ -77,8 +79,15 @@ export interface ThrottleOptions {
   readonly addressPerSecond: number;
   readonly keyIdBurst: number;
   readonly keyIdPerSecond: number;
+  /** How long an answer is held back that says there were too many failures. */
+  readonly delayMs: number;
+  /** Answers held back at once. */
+  readonly maxDelayed: number;
   readonly maxEntries: number;
 }
+
+/** Failures in a second from which on many more are to be expected. */
+const FLOOD_PER_SECOND = 100;
 
 export class GuessThrottle {
   /** Answers given with 429, for metrics. */
@@ -86,10 +95,20 @@ export class GuessThrottle {
   readonly enabled: boolean;
   readonly #addresses: FailureBuckets;
   readonly #keyIds: FailureBuckets;
+  readonly #clock: Clock;
+  readonly #delayMs: number;
+  readonly #maxDelayed: number;
+  #delayed = 0;
+  #second = 0;
+  #failures = 0;
+  #failuresBefore = 0;
 
   constructor(options: ThrottleOptions, clock: Clock) {
     const { maxEntries } = options;
     this.enabled = options.enabled;
+    this.#clock = clock;
+    this.#delayMs = options.delayMs;
+    this.#maxDelayed = options.maxDelayed;
     this.#addresses = new FailureBuckets(
       { burst: options.addressBurst, perSecond: options.addressPerSecond, maxEntries },
       clock,
@@ -98,6 +117,12 @@ export class GuessThrottle {
       { burst: options.keyIdBurst, perSecond: options.keyIdPerSecond, maxEntries },
       clock,
     );
+  }
+
+  /** Whether failures come in so fast that it is worth being prepared for the next one. */
+  get isFlooded(): boolean {
+    this.#turn();
+    return this.#failures > FLOOD_PER_SECOND || this.#failuresBefore > FLOOD_PER_SECOND;
   }
 
   /** Whether a key that could be guessed may be looked at for this client. */
@@ -111,11 +136,41 @@ export class GuessThrottle {
    */
   failed(address: string, keyId: string | undefined): number | undefined {
     if (!this.enabled) return undefined;
+    this.#turn();
+    this.#failures += 1;
     const byAddress = this.#addresses.charge(networkOf(address));
     const byKeyId = keyId === undefined || this.#keyIds.charge(keyId);
     if (byAddress && byKeyId) return undefined;
     this.throttled += 1;
     return byAddress ? this.#keyIds.retryAfterSeconds : this.#addresses.retryAfterSeconds;
+  }
+
+  get delayed(): number {
+    return this.#delayed;
+  }
+
+  /**
+   * Resolves when an answer of "too many" may be given: later, so that whoever guesses over so many connections gets as
+   * many answers a second, and no more. Never more are held back than is said, and none whose event has ended.
+   */
+  async holdBack(signal: AbortSignal): Promise<void> {
+    if (this.#delayMs === 0 || this.#delayed >= this.#maxDelayed) return;
+    this.#delayed += 1;
+    try {
+      await delay(this.#delayMs, undefined, { signal, ref: false });
+    } catch {
+      // The event has ended: there is nobody to answer.
+    } finally {
+      this.#delayed -= 1;
+    }
+  }
+
+  #turn(): void {
+    const second = Math.floor(this.#clock.now() / 1000);
+    if (second === this.#second) return;
+    this.#failuresBefore = second === this.#second + 1 ? this.#failures : 0;
+    this.#failures = 0;
+    this.#second = second;
   }
 }
 

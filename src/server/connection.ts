@@ -52,6 +52,7 @@ export class Connection {
   readonly #reader: FrameReader;
   #event: ServerEvent | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #exitedAt = Infinity;
 
   constructor(socket: Socket, context: ConnectionContext) {
     this.#socket = socket;
@@ -74,6 +75,11 @@ export class Connection {
   /** Closes an idle connection; a busy one closes when its event has ended. */
   closeWhenIdle(): void {
     if (!this.busy) this.#socket.destroy();
+  }
+
+  /** Called now and then: a peer that keeps a connection on which it can't do anything more is cut off. */
+  sweep(now: number): void {
+    if (now - this.#exitedAt > EXIT_LINGER_MS) this.#socket.destroy();
   }
 
   destroy(): void {
@@ -247,7 +253,7 @@ export class Connection {
       case 'exited':
         // Kong reads nothing more from this connection; whatever still comes from it means nothing.
         this.#reader.stop();
-        this.#socket.setTimeout(EXIT_LINGER_MS, () => this.#socket.destroy());
+        this.#exitedAt = performance.now();
         return;
       case 'running':
       case 'gone':

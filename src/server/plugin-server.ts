@@ -22,6 +22,7 @@ export type SharedInstances = Pick<ConnectionContext, 'addInstance' | 'closeInst
 const MAX_INSTANCES = 10_000;
 /** The kernel cuts it to net.core.somaxconn. A pause of some seconds under load must not fill it. */
 const BACKLOG = 4096;
+const SWEEP_MS = 10_000;
 
 export class PluginServer {
   readonly instances = new InstanceTable(MAX_INSTANCES);
@@ -34,6 +35,7 @@ export class PluginServer {
   #runningEvents = 0;
   #draining = false;
   #onDrained: (() => void) | undefined;
+  #sweep: NodeJS.Timeout | undefined;
 
   constructor(
     options: PluginServerOptions,
@@ -101,6 +103,10 @@ export class PluginServer {
         this.#logger.error({ err: { message: error.message } }, 'a connection could not be taken'),
       ),
     );
+    this.#sweep ??= setInterval(() => {
+      const now = performance.now();
+      for (const connection of this.#connections) connection.sweep(now);
+    }, SWEEP_MS).unref();
     const former = [...this.#listeners];
     this.#listeners.clear();
     this.#listeners.add(listener);
@@ -111,6 +117,7 @@ export class PluginServer {
   async close(): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
+    clearInterval(this.#sweep);
     const closed = [...this.#listeners].map(
       (listener) => new Promise<void>((resolve) => listener.close(() => resolve())),
     );

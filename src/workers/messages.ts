@@ -14,6 +14,8 @@ export interface StartedInstance {
 export type Question =
   /** Answered with a {@link VerdictAnswer}. */
   | { readonly kind: 'verify'; readonly key: string }
+  /** Answered with a {@link VerdictAnswer} if that takes no work, else with nothing. */
+  | { readonly kind: 'recall'; readonly key: string }
   /** Answered with the secret. */
   | { readonly kind: 'secret'; readonly reference: string }
   /** Answered with the instance's number, once every worker knows it. */

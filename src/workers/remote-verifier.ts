@@ -32,16 +32,24 @@ export class RemoteVerifier implements Verifier {
   readonly #cache: VerificationCache;
   readonly #clock: Clock;
   readonly #ask: (key: string) => Promise<VerdictAnswer>;
+  readonly #askKnown: (key: string) => Promise<VerdictAnswer | undefined>;
   readonly #isLinkAlive: () => boolean;
   readonly #pending = new Map<string, Promise<Verdict>>();
 
   constructor(
     options: RemoteVerifierOptions,
-    deps: { clock: Clock; ask: (key: string) => Promise<VerdictAnswer>; isLinkAlive: () => boolean },
+    deps: {
+      clock: Clock;
+      ask: (key: string) => Promise<VerdictAnswer>;
+      /** What is known already; undefined when it would take work. */
+      askKnown: (key: string) => Promise<VerdictAnswer | undefined>;
+      isLinkAlive: () => boolean;
+    },
   ) {
     this.#options = options;
     this.#clock = deps.clock;
     this.#ask = deps.ask;
+    this.#askKnown = deps.askKnown;
     this.#isLinkAlive = deps.isLinkAlive;
     this.#cache = new VerificationCache(options.cache, deps.clock);
   }
@@ -90,8 +98,16 @@ export class RemoteVerifier implements Verifier {
     }
   }
 
+  async recallShared(key: string): Promise<Verdict | undefined> {
+    const answer = await this.#askKnown(key);
+    return answer === undefined ? undefined : this.#remember(this.#cache.slotOf(key), answer);
+  }
+
   async #verify(key: string, slot: string): Promise<Verdict> {
-    const answer = await this.#ask(key);
+    return this.#remember(slot, await this.#ask(key));
+  }
+
+  #remember(slot: string, answer: VerdictAnswer): Verdict {
     if (!answer.ok) {
       this.#cache.deleteVerified(slot);
       if (answer.current) this.#cache.setRefused(slot, answer.reason);

@@ -227,6 +227,11 @@ export class Supervisor {
         const verdict = await verifier.verify(question.key);
         return toAnswer(verdict, verifier.changes);
       }
+      case 'recall': {
+        const verifier = this.#authority.verifier();
+        const verdict = verifier.recall(question.key);
+        return verdict === undefined ? undefined : toAnswer(verdict, verifier.changes);
+      }
       case 'secret': {
         const secret = await this.#authority.secret(parseReference(question.reference));
         return secret.reveal();

@@ -126,6 +126,7 @@ export class WorkerRuntime implements PluginRuntime {
         addressPerSecond: part(throttle.addressPerSecond),
         keyIdBurst: part(throttle.keyIdBurst),
         keyIdPerSecond: part(throttle.keyIdPerSecond),
+        maxDelayed: part(throttle.maxDelayed),
       },
       this.clock,
     );
@@ -137,6 +138,8 @@ export class WorkerRuntime implements PluginRuntime {
       {
         clock: this.clock,
         ask: async (key) => (await this.#link.ask({ kind: 'verify', key })) as VerdictAnswer,
+        askKnown: async (key) =>
+          ((await this.#link.ask({ kind: 'recall', key })) ?? undefined) as VerdictAnswer | undefined,
         isLinkAlive: () => this.#link.isAlive(),
       },
     );

@@ -20,7 +20,7 @@ let alice: { id: string; key: string };
 test.before(async () => {
   installation = await install();
   installation.configure([
-    'throttle: {address_burst: 20, address_per_second: 1, key_id_burst: 10, key_id_per_second: 1}',
+    'throttle: {address_burst: 20, address_per_second: 1, key_id_burst: 10, key_id_per_second: 1, delay_ms: 10}',
   ]);
   alice = await installation.issue('alice');
   const old = join(installation.folder, 'kong.yml');
@@ -69,7 +69,7 @@ test.after(async () => {
 const call = (key: string | undefined, path = '/plain'): Promise<HttpAnswer> =>
   send(`${gateway.url}${path}`, { headers: key === undefined ? [] : [['apikey', key]] });
 
-/** Presents what `key` gives until all of 40 failures in a row are answered 429. */
+/** Presents what `key` gives until ten in a row are answered 429. */
 async function useUp(key: (index: number) => string): Promise<void> {
   let index = 0;
   for (let row = 0; row < 10; index += 1) {

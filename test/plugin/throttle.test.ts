@@ -11,6 +11,8 @@ const OPTIONS = {
   addressPerSecond: 2,
   keyIdBurst: 3,
   keyIdPerSecond: 1,
+  delayMs: 20,
+  maxDelayed: 2,
   maxEntries: 100,
 };
 
@@ -60,6 +62,29 @@ test('switched off it counts nothing', () => {
   const throttle = new GuessThrottle({ ...OPTIONS, enabled: false }, new ManualClock());
   assert.is(failures(throttle, 100, '192.0.2.1', 'id'), 100);
   assert.ok(throttle.allowsGuess('192.0.2.1'));
+});
+
+test('answers are held back, but never more than so many, and none whose event has ended', async () => {
+  const throttle = new GuessThrottle({ ...OPTIONS, delayMs: 3_600_000 }, new ManualClock());
+  const ends = [new AbortController(), new AbortController()];
+  const held = ends.map(({ signal }) => throttle.holdBack(signal));
+  assert.is(throttle.delayed, 2);
+  await throttle.holdBack(new AbortController().signal);
+  for (const end of ends) end.abort();
+  await Promise.all(held);
+  assert.is(throttle.delayed, 0);
+});
+
+test('many failures in a second are noticed as a flood, and forgotten two seconds later', () => {
+  const clock = new ManualClock();
+  const throttle = new GuessThrottle(OPTIONS, clock);
+  assert.not.ok(throttle.isFlooded);
+  failures(throttle, 101, '192.0.2.1');
+  assert.ok(throttle.isFlooded);
+  clock.advance(1000);
+  assert.ok(throttle.isFlooded);
+  clock.advance(1000);
+  assert.not.ok(throttle.isFlooded);
 });
 
 test('memory is bounded, whatever the addresses', () => {

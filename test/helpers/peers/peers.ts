@@ -16,6 +16,8 @@ export interface Peer {
   readonly definition: PluginServerDefinition;
   /** Starts the server; it can be started again after it was killed. */
   start(): Promise<void>;
+  /** Its process, once it runs. */
+  readonly pid: number | undefined;
   kill(): Promise<void>;
   /** Kills it and removes its folder. */
   dispose(): Promise<void>;
@@ -41,6 +43,10 @@ class RunningPeer implements Peer {
     this.#command = command;
     this.#folder = folder;
     this.#environment = environment;
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
   }
 
   async start(): Promise<void> {
