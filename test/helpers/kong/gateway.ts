@@ -44,6 +44,8 @@ export interface Gateway {
   log(): string;
   /** Takes a new declarative configuration, as POST /config does; every plugin instance is started anew. */
   reload(config: DeclarativeConfig): Promise<void>;
+  /** `kong reload`: new workers take over from the old ones. Only a real Kong. */
+  reloadProcess?(): Promise<void>;
   /** How many times an event was repeated because its connection closed. Only the stand-in counts. */
   repeats?(): number;
   stop(): Promise<void>;

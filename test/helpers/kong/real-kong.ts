@@ -115,6 +115,9 @@ export async function startRealKong(options: GatewayOptions): Promise<Gateway> {
       if (response.status !== 201)
         throw new Error(`POST /config: ${response.status} ${await response.text()}`);
     },
+    reloadProcess: async () => {
+      await run(binary, ['reload', '-c', configuration, '-p', prefix]);
+    },
     stop: async () => {
       await run(binary, ['stop', '-p', prefix]);
       rmSync(prefix, { recursive: true, force: true });
