@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODE ?= node
 
-.PHONY: help install build demo test check bench vault vault-if-possible compose-files format generate clean
+.PHONY: help install build demo test check bench soak fuzz vault vault-if-possible compose-files format generate clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,13 @@ compose-files: build ## write deploy/local for docker compose
 
 bench: build ## measure, as tables with ratios
 	@$(NODE) dist/bench/main.js
+
+soak: build ## a million requests and five minutes of kills and stops (SOAK_REQUESTS, CHAOS_SECONDS)
+	@SOAK_REQUESTS=$${SOAK_REQUESTS:-1000000} CHAOS_SECONDS=$${CHAOS_SECONDS:-300} TEST_TIMEOUT_SECONDS=3600 \
+		$(NODE) dist/scripts/run-tests.js --jobs 1 soak/
+
+fuzz: build ## ten minutes of hostile messages on the socket (FUZZ_SECONDS, FUZZ_SEED)
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-600} TEST_TIMEOUT_SECONDS=3600 $(NODE) dist/scripts/run-tests.js --jobs 1 fuzz/
 
 generate: build ## write what is generated from schemas/ and src/lib/errors.ts
 	@$(NODE) dist/scripts/generate.js

@@ -10,7 +10,8 @@ import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { SuiteReport } from '../test/helpers/suite.ts';
 
-const TIMEOUT_MS = 300_000;
+/** For one file; soaking and fuzzing ask for more. */
+const TIMEOUT_MS = Number(process.env['TEST_TIMEOUT_SECONDS'] ?? 300) * 1000;
 const root = resolve(import.meta.dirname, '..', '..');
 const testRoot = join(root, 'dist', 'test');
 
