@@ -123,6 +123,6 @@ export function session(seed: number, instance: number): Buffer[] {
   }
   // Some in one piece, some byte by byte.
   if (random(3) === 0) return [Buffer.concat(writes)];
-  if (random(10) === 0) return [...Buffer.concat(writes)].map((byte) => Buffer.of(byte));
+  if (random(10) === 0) return Array.from(Buffer.concat(writes), (byte) => Buffer.of(byte));
   return writes;
 }
