@@ -136,12 +136,16 @@ async function runMethod(
     return { step: 'plugin.Step', data: undefined };
   }
   const given = fromWire(args);
-  const result = await implementation(ctx, Array.isArray(given) ? given : [given]);
-  if (result instanceof NilAndError) return { step: 'plugin.StepError', data: result.message };
+  const returned = await implementation(ctx, Array.isArray(given) ? given : [given]);
+  // As in Kong 3.9.3 (mp_rpc.lua, call_pdk_method): only the first result is kept, an error beside it is lost.
+  const result = returned instanceof NilAndError ? undefined : returned;
   const step = STEPS[method] ?? 'plugin.Step';
   if (MULTI_MAPS.has(method)) return { step, data: multiMap(result) };
-  if (method === 'kong.request.get_raw_body' && typeof result === 'string')
+  if (method === 'kong.request.get_raw_body') {
+    // Seen on Kong 3.9.3: a body in a file has no string, and the encoder raises.
+    if (typeof result !== 'string') throw new LuaError("attempt to get length of local 'str' (a nil value)");
     return { step, data: toBytes(result) };
+  }
   return { step, data: toWire(result) };
 }
 

@@ -17,6 +17,7 @@ const VARIABLES: Record<string, (ctx: RequestContext) => string | undefined> = {
   server_protocol: (ctx) => PROTOCOLS[ctx.downstream.httpVersion],
   content_type: (ctx) => ctx.headers.all('content-type')[0],
   content_length: (ctx) => ctx.headers.all('content-length')[0],
+  request_body_file: (ctx) => ctx.bodyFile,
   kong_request_id: (ctx) => ctx.id,
   request_id: (ctx) => ctx.id.split('').toReversed().join(''),
   remote_addr: (ctx) => ctx.downstream.remoteAddress,

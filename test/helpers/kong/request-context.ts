@@ -112,6 +112,11 @@ export class RequestContext {
     return this.#body;
   }
 
+  /** The file that the body was written to, once it has been read. */
+  get bodyFile(): string | undefined {
+    return this.#body?.file;
+  }
+
   setBody(bytes: Buffer): void {
     this.#body = { bytes, file: undefined };
   }
