@@ -52,8 +52,8 @@ export async function closedLoop(load: Load): Promise<Figures> {
   const bad = Number(/Non-2xx or 3xx responses: (\d+)/.exec(stdout)?.[1] ?? 0);
   return {
     perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1] ?? 0),
-    p50Ms: milliseconds(/50%\s+(\S+)/.exec(stdout)?.[1]),
-    p99Ms: milliseconds(/99%\s+(\S+)/.exec(stdout)?.[1]),
+    p50Ms: milliseconds(/50%\s+(\d\S*)/.exec(stdout.slice(stdout.indexOf('Latency Distribution')))?.[1]),
+    p99Ms: milliseconds(/99%\s+(\d\S*)/.exec(stdout.slice(stdout.indexOf('Latency Distribution')))?.[1]),
     statuses: { '2xx': total - bad, other: bad },
   };
 }

@@ -1,8 +1,9 @@
 /**
- * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,gateway,flood,restart picks;
+ * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,exchange,gateway,flood,restart picks;
  * BENCH_ROUNDS, BENCH_SECONDS and BENCH_KEYS set the size. KONG_BIN names a real Kong.
  */
 import { writeFileSync } from 'node:fs';
+import { benchExchange } from './exchange.ts';
 import { benchFlood } from './flood.ts';
 import { benchGateway, startBenchGateway } from './gateway.ts';
 import { benchRestart } from './restart.ts';
@@ -10,21 +11,22 @@ import { benchVerification, countJunk } from './verification.ts';
 
 const write = (text: string): void => void process.stdout.write(text);
 const size = (name: string, usual: number): number => Number(process.env[name] ?? usual);
-const PARTS = ['keys', 'gateway', 'flood', 'restart'];
+const PARTS = ['keys', 'exchange', 'gateway', 'flood', 'restart'];
 
 async function main(): Promise<void> {
   const wanted = process.env['BENCH_ONLY']?.split(',') ?? PARTS;
   const unknown = wanted.filter((part) => !PARTS.includes(part));
   if (unknown.length > 0) throw new Error(`BENCH_ONLY: ${unknown.join(', ')}; there is ${PARTS.join(', ')}`);
   const figures: Record<string, unknown> = {};
+  const rounds = size('BENCH_ROUNDS', 3);
+  const seconds = size('BENCH_SECONDS', 3);
   if (wanted.includes('keys')) {
     figures['verification'] = await benchVerification(write);
     await countJunk(write);
   }
+  if (wanted.includes('exchange')) figures['exchange'] = await benchExchange({ rounds, seconds: 2 }, write);
   if (wanted.includes('gateway') || wanted.includes('flood')) {
     const bench = await startBenchGateway();
-    const rounds = size('BENCH_ROUNDS', 3);
-    const seconds = size('BENCH_SECONDS', 3);
     try {
       if (wanted.includes('gateway')) {
         figures['gateway'] = await benchGateway(bench, { rounds, seconds, connections: [32, 1] }, write);
