@@ -5,30 +5,36 @@
  */
 import type { BodyValue } from './body/form-body.ts';
 import type { PluginSettings } from './config.ts';
-import { queryValues } from './query.ts';
+import { queryValues, type QueryValue } from './query.ts';
 
 export type FoundKey =
   | { readonly kind: 'key'; readonly key: string }
   | { readonly kind: 'none' }
   | { readonly kind: 'duplicate' }
-  /** The body decides, and it has not been read yet. */
+  /** The query or the body decides, and it has not been asked for yet. */
+  | { readonly kind: 'query needed' }
   | { readonly kind: 'body needed' };
 
 export type Headers = Readonly<Record<string, readonly string[]>>;
 
 type Places = Pick<PluginSettings, 'keyNames' | 'keyInHeader' | 'keyInQuery' | 'keyInBody'>;
 
-/** `body`: what it has under key_names; undefined while it has not been read. */
+/** `rawQuery` and `body` (what it has under key_names) are undefined while they have not been asked for. */
 export function findKey(
   settings: Places,
   headers: Headers,
-  rawQuery: string,
+  rawQuery: string | undefined,
   body?: ReadonlyMap<string, BodyValue>,
 ): FoundKey {
   const { keyNames, keyInHeader, keyInQuery, keyInBody } = settings;
-  const query = keyInQuery ? queryValues(rawQuery, new Set(keyNames)) : undefined;
+  let query: ReadonlyMap<string, readonly QueryValue[]> | undefined;
   for (const name of keyNames) {
-    const values = (keyInHeader ? headerValues(headers, name) : undefined) ?? query?.get(name);
+    let values: readonly QueryValue[] | undefined = keyInHeader ? headerValues(headers, name) : undefined;
+    if (values === undefined && keyInQuery) {
+      if (rawQuery === undefined) return { kind: 'query needed' };
+      query ??= queryValues(rawQuery, new Set(keyNames));
+      values = query.get(name);
+    }
     if (values !== undefined) {
       if (values.length > 1) return { kind: 'duplicate' };
       const [value] = values;

@@ -43,7 +43,8 @@ const TOO_MANY = 'Too many failed attempts';
 /** What Kong told about the request. */
 interface Request {
   readonly headers: Headers;
-  readonly rawQuery: string;
+  /** Undefined until it is asked for. */
+  rawQuery?: string;
   readonly method: string;
   /** Set by an authentication plugin that ran before; asked for only where it matters. */
   readonly credential: Credential | undefined;
@@ -96,6 +97,7 @@ class HashedKeyAuth implements PluginInstance {
   readonly #runtime: PluginRuntime;
   readonly #keyNames: ReadonlySet<string>;
   readonly #upstreamHeaders: UpstreamHeaders;
+  #queryDecided = false;
 
   constructor(settings: PluginSettings, runtime: PluginRuntime) {
     this.#settings = settings;
@@ -126,35 +128,65 @@ class HashedKeyAuth implements PluginInstance {
 
   /** Everything that decides, in one write. */
   async #ask(kong: Kong): Promise<Request> {
-    const { runOnPreflight, keyInQuery, anonymous } = this.#settings;
+    const { runOnPreflight, anonymous } = this.#settings;
     // While failures come in fast, what is needed to refuse a request is asked for with the rest: the request is then
     // over after one exchange, and the good ones beside it get their turn sooner.
     const flooded = anonymous === undefined && this.#runtime.throttle.isFlooded;
-    const [headers, rawQuery, method, credential, address, requestId] = await Promise.all([
-      kong.request.get_headers(MAX_HEADERS),
-      keyInQuery ? kong.request.get_raw_query() : '',
+    const needed = this.#asksQuery
+      ? Promise.all([kong.request.get_headers(MAX_HEADERS), kong.request.get_raw_query()])
+      : kong.request.get_headers(MAX_HEADERS).then((headers) => [headers] as const);
+    if (runOnPreflight && anonymous === undefined && !flooded) return asRequest(await needed);
+    const [found, method, credential, address, requestId] = await Promise.all([
+      needed,
       runOnPreflight ? '' : kong.request.get_method(),
       anonymous === undefined ? undefined : kong.client.get_credential(),
       flooded ? kong.client.get_forwarded_ip() : '',
       flooded ? kong.nginx.get_var('kong_request_id') : '',
     ]);
-    const request = { headers, rawQuery, method, credential };
+    const request = { ...asRequest(found), method, credential };
     return flooded ? { ...request, client: { address, requestId } } : request;
+  }
+
+  /**
+   * The query must be known before a key can be taken out of it. Where keys are not hidden it is asked for only when the
+   * headers don't decide; and from the start, as long as it was needed the last time.
+   */
+  get #asksQuery(): boolean {
+    const { keyInQuery, hideCredentials } = this.#settings;
+    return keyInQuery && (hideCredentials || this.#queryDecided);
   }
 
   /** At once wherever everything is known: a promise more costs a busy server a good part of its throughput. */
   #decide(kong: Kong, event: KongEvent, request: Request): Outcome | Promise<Outcome> {
     if (countValues(request.headers) >= MAX_HEADERS) return DENIED_NO_KEY;
     const found = findKey(this.#settings, request.headers, request.rawQuery);
-    if (found.kind !== 'body needed') return this.#decideFound(kong, event, request, found);
-    return this.#body(kong, request).then((body) =>
-      this.#decideFound(
-        kong,
-        event,
-        request,
-        findKey(this.#settings, request.headers, request.rawQuery, body?.values(this.#keyNames) ?? NO_VALUES),
-      ),
-    );
+    if (this.#queryDecided && findKey(this.#settings, request.headers, undefined).kind !== 'query needed') {
+      this.#queryDecided = false;
+    }
+    switch (found.kind) {
+      case 'query needed':
+        this.#queryDecided = true;
+        return kong.request.get_raw_query().then((rawQuery) => {
+          request.rawQuery = rawQuery;
+          return this.#decide(kong, event, request);
+        });
+      case 'body needed':
+        return this.#body(kong, request).then((body) =>
+          this.#decideFound(
+            kong,
+            event,
+            request,
+            findKey(
+              this.#settings,
+              request.headers,
+              request.rawQuery,
+              body?.values(this.#keyNames) ?? NO_VALUES,
+            ),
+          ),
+        );
+      default:
+        return this.#decideFound(kong, event, request, found);
+    }
   }
 
   #decideFound(kong: Kong, event: KongEvent, request: Request, found: FoundKey): Outcome | Promise<Outcome> {
@@ -288,9 +320,10 @@ class HashedKeyAuth implements PluginInstance {
     const { hideCredentials, keyInQuery } = this.#settings;
     const all = secrets === undefined ? changes : withSecrets(changes, secrets);
     if (!isEmpty(all)) await kong.service.request.set_headers(all);
-    if (hideCredentials && keyInQuery && request.rawQuery !== '') {
-      const query = withoutArguments(request.rawQuery, this.#keyNames);
-      if (query !== request.rawQuery) await kong.service.request.set_raw_query(query);
+    const { rawQuery = '' } = request;
+    if (hideCredentials && keyInQuery && rawQuery !== '') {
+      const query = withoutArguments(rawQuery, this.#keyNames);
+      if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     }
     if (body !== undefined) await kong.service.request.set_raw_body(body);
   }
@@ -356,6 +389,11 @@ class HashedKeyAuth implements PluginInstance {
       headers: fault.kind.retryable ? { 'Retry-After': '1' } : {},
     });
   }
+}
+
+function asRequest([headers, rawQuery]: readonly [Headers, string?]): Request {
+  const request = { headers, method: '', credential: undefined };
+  return rawQuery === undefined ? request : { ...request, rawQuery };
 }
 
 function countValues(headers: Headers): number {

@@ -17,6 +17,14 @@ test('header first, then query', () => {
   assert.equal(find({}, ''), NONE);
 });
 
+test('a query or a body that has not been asked for is asked for only when it decides', () => {
+  const places = { ...PLACES, keyNames: ['a', 'b'], keyInBody: true };
+  assert.equal(findKey(places, { a: ['x'] }, undefined), key('x'));
+  assert.equal(findKey(places, { b: ['x'] }, undefined), { kind: 'query needed' });
+  assert.equal(findKey(places, { b: ['x'] }, ''), { kind: 'body needed' });
+  assert.equal(findKey(places, { b: ['x'] }, '', new Map()), key('x'));
+});
+
 test('a place that is switched off is not looked at', () => {
   assert.equal(find({ apikey: ['h'] }, '', { ...PLACES, keyInHeader: false }), NONE);
   assert.equal(find({}, 'apikey=q', { ...PLACES, keyInQuery: false }), NONE);
