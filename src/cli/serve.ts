@@ -1,7 +1,9 @@
 /** `serve`: the plugin server, until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
 import { availableParallelism } from 'node:os';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
+import { createRegistry, serveMetrics } from '../metrics/metrics.ts';
 import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
+import type { RequestCounts } from '../plugin/request-counts.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { ReloadableRuntime } from '../runtime/reloadable.ts';
 import { socketFileOf, SocketServer, type SocketOptions } from '../server/socket-server.ts';
@@ -33,6 +35,7 @@ export async function serve(configFile: string | undefined): Promise<number> {
     await runtime.close();
     throw error;
   }
+  const metrics = await startMetrics(config, server, runtime, logger);
   let reloading = Promise.resolve();
   process.on('SIGHUP', () => {
     // One after another: the last file read is the one that counts.
@@ -49,6 +52,7 @@ export async function serve(configFile: string | undefined): Promise<number> {
   });
   const signal = await stopped;
   logger.info({ signal, events: server.runningEvents }, 'ending; requests in flight may finish');
+  metrics?.close();
   await server.close();
   await runtime.close();
   logger.info({}, 'ended');
@@ -60,8 +64,40 @@ interface Server {
   listen(): Promise<void>;
   close(): Promise<void>;
   readonly runningEvents: number;
+  readonly connections: number;
+  readonly workers: number;
+  /** Of other processes than this one. */
+  readonly requests?: RequestCounts;
+  readonly delayed?: number;
   /** Takes a configuration that was read again. */
   use?(config: Config): void;
+}
+
+/** A metrics address that is taken stops nothing: requests matter more than counting them. */
+async function startMetrics(
+  config: Config,
+  server: Server,
+  runtime: ReloadableRuntime,
+  logger: Logger,
+): Promise<{ close(): void } | undefined> {
+  if (config.metrics === undefined) return undefined;
+  const registry = createRegistry({
+    requests: () => server.requests ?? runtime.requests,
+    verifications: () => runtime.verifications(),
+    argon2: () => runtime.argon2(),
+    server: () => ({
+      workers: server.workers,
+      connections: server.connections,
+      events: server.runningEvents,
+    }),
+    delayed: () => server.delayed ?? runtime.throttle.delayed,
+  });
+  try {
+    return await serveMetrics(config.metrics.listen, registry, logger);
+  } catch (error) {
+    logger.error({ err: describeError(error) }, 'there are no metrics');
+    return undefined;
+  }
 }
 
 const MAX_DEFAULT_WORKERS = 4;

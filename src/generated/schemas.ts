@@ -599,6 +599,21 @@ export const serverConfigSchema = {
         }
       }
     },
+    "metrics": {
+      "description": "Counts for Prometheus, at /metrics. Without this section there are none.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": [
+        "listen"
+      ],
+      "properties": {
+        "listen": {
+          "description": "Loopback address and port, such as 127.0.0.1:9464.",
+          "type": "string",
+          "pattern": "^(127\\.0\\.0\\.1|\\[::1\\]|localhost):[1-9][0-9]{0,4}$"
+        }
+      }
+    },
     "log": {
       "description": "Logging, as JSON lines on standard error.",
       "type": "object",

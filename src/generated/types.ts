@@ -173,6 +173,11 @@ export interface ServerConfig {
       max_entries: number;
     };
   };
+  /** Counts for Prometheus, at /metrics. Without this section there are none. */
+  metrics?: {
+    /** Loopback address and port, such as 127.0.0.1:9464. */
+    listen: string;
+  };
   /** Logging, as JSON lines on standard error. */
   log: {
     /** The least level that is written. */

@@ -29,6 +29,7 @@ import type {
   PluginInstance,
 } from './kong.ts';
 import { withoutArguments } from './query.ts';
+import type { RequestOutcome } from './request-counts.ts';
 import type { PluginRuntime } from './runtime.ts';
 import { isEmpty, UpstreamHeaders, withSecrets } from './upstream-headers.ts';
 
@@ -39,6 +40,11 @@ const NO_KEY = 'No API key found in request';
 const DUPLICATE_KEY = 'Duplicate API key found';
 const UNAUTHORIZED = 'Unauthorized';
 const TOO_MANY = 'Too many failed attempts';
+
+const OUTCOME_OF: Readonly<Record<string, RequestOutcome>> = {
+  [NO_KEY]: 'no_key',
+  [DUPLICATE_KEY]: 'duplicate_key',
+};
 
 /** What Kong told about the request. */
 interface Request {
@@ -114,8 +120,9 @@ class HashedKeyAuth implements PluginInstance {
       const request = await this.#ask(kong);
       headers = request.headers;
       if (request.method === 'OPTIONS') await this.#pass(kong, request, undefined);
-      else if (request.credential !== undefined) await this.#pass(kong, request, await this.#secrets(event));
-      else {
+      else if (request.credential !== undefined) {
+        await this.#pass(kong, request, await this.#secrets(event));
+      } else {
         const outcome = this.#decide(kong, event, request);
         await this.#answer(kong, event, request, outcome instanceof Promise ? await outcome : outcome);
       }
@@ -240,6 +247,7 @@ class HashedKeyAuth implements PluginInstance {
       const changes = this.#upstreamHeaders.forIdentity(request.headers, outcome);
       await kong.client.authenticate(consumer, { id: credentialId, consumer_id: consumer.id });
       await this.#forward(kong, request, changes, secrets, body);
+      this.#runtime.requests.admitted += 1;
     } else if (this.#settings.anonymous !== undefined) {
       await this.#admitAnonymous(kong, request, this.#settings.anonymous);
     } else {
@@ -253,8 +261,9 @@ class HashedKeyAuth implements PluginInstance {
     request: Request,
     outcome: Exclude<Outcome, { kind: 'consumer' }>,
   ): Promise<void> {
-    const { throttle } = this.#runtime;
+    const { throttle, requests } = this.#runtime;
     if (outcome.kind === 'denied' && (outcome.key === undefined || !throttle.enabled)) {
+      requests[OUTCOME_OF[outcome.message] ?? 'unauthorized'] += 1;
       await sendError(kong, request.headers, this.#unauthorized(outcome.message), request.client?.requestId);
       return;
     }
@@ -262,9 +271,11 @@ class HashedKeyAuth implements PluginInstance {
     const key = outcome.kind === 'denied' ? outcome.key : undefined;
     const waitSeconds = throttle.failed(address, key === undefined ? undefined : this.#runtime.keyIdOf(key));
     if (waitSeconds === undefined && outcome.kind === 'denied') {
+      requests.unauthorized += 1;
       await sendError(kong, request.headers, this.#unauthorized(outcome.message), requestId);
       return;
     }
+    requests.throttled += 1;
     await throttle.holdBack(event.signal);
     if (event.signal.aborted) return;
     await sendError(
@@ -299,6 +310,7 @@ class HashedKeyAuth implements PluginInstance {
     await kong.client.authenticate(consumer, undefined);
     const changes = this.#upstreamHeaders.forIdentity(request.headers, { consumer });
     await this.#forward(kong, request, changes, undefined, body);
+    this.#runtime.requests.anonymous += 1;
   }
 
   /** Lets a request on whose identity others have decided, or which has none to decide about. */
@@ -308,6 +320,7 @@ class HashedKeyAuth implements PluginInstance {
     const body = authenticated ? await this.#bodyToForward(kong, request) : undefined;
     const changes = this.#upstreamHeaders.forOthers(request.headers, authenticated);
     await this.#forward(kong, request, changes, secrets, body);
+    this.#runtime.requests.passed += 1;
   }
 
   async #forward(
@@ -377,6 +390,7 @@ class HashedKeyAuth implements PluginInstance {
 
   async #fail(kong: Kong, headers: Headers, error: unknown): Promise<void> {
     const fault = toHkaError(error);
+    this.#runtime.requests.failed += 1;
     this.#runtime.logOnce(
       fault.code,
       'error',

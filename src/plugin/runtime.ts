@@ -5,6 +5,7 @@ import type { Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import type { ConsumerCache } from './consumers.ts';
+import type { RequestCounts } from './request-counts.ts';
 import type { GuessThrottle } from './throttle.ts';
 
 export interface PluginRuntime {
@@ -14,6 +15,7 @@ export interface PluginRuntime {
   logOnce(key: string, level: 'warn' | 'error', fields: object, message: string): void;
   readonly consumers: ConsumerCache;
   readonly throttle: GuessThrottle;
+  readonly requests: RequestCounts;
   /** Whether a key is of a form that somebody could guess, and not one of ours with 256 random bits. */
   isGuessable(key: string): boolean;
   /** The public id inside an issued key. */

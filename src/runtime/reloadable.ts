@@ -9,6 +9,7 @@ import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/
 import type { Secret } from '../lib/secret.ts';
 import type { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
+import { createRequestCounts } from '../plugin/request-counts.ts';
 import type { GuessThrottle } from '../plugin/throttle.ts';
 import type { StoreChange } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
@@ -19,6 +20,7 @@ export class ReloadableRuntime implements PluginRuntime {
   readonly logger: Logger;
   readonly clock = systemClock;
   readonly logOnce: LogOnce;
+  readonly requests = createRequestCounts();
   readonly #listeners = new Set<(change: StoreChange) => void>();
   #config: Config;
   #current: Runtime;
@@ -76,6 +78,15 @@ export class ReloadableRuntime implements PluginRuntime {
 
   get throttle(): GuessThrottle {
     return this.#current.throttle;
+  }
+
+  verifications(): Record<string, number> | undefined {
+    return this.#current.verifications();
+  }
+
+  argon2(): { computed: number; running: number; waiting: number } {
+    const { calls, queue } = this.#current.hasher;
+    return { computed: calls, running: queue.running, waiting: queue.waiting };
   }
 
   isGuessable(key: string): boolean {

@@ -16,6 +16,7 @@ import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/
 import type { Secret } from '../lib/secret.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
+import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import { openFileStore } from '../store/file/file-store.ts';
 import type { CredentialStore } from '../store/store.ts';
@@ -68,6 +69,7 @@ export class Runtime implements PluginRuntime {
   readonly logOnce: LogOnce;
   readonly consumers: ConsumerCache;
   readonly throttle: GuessThrottle;
+  readonly requests = createRequestCounts();
   readonly store: CredentialStore;
   readonly vault: Vault | undefined;
   readonly hasher: KeyHasher;
@@ -106,6 +108,13 @@ export class Runtime implements PluginRuntime {
     this.#verifier?.close();
     await this.store.close();
     await this.vault?.close();
+  }
+
+  /** For metrics: verifications by result; undefined while there is no verifier. */
+  verifications(): Record<string, number> | undefined {
+    if (this.#verifier === undefined) return undefined;
+    const { verified, cacheHits, denied } = this.#verifier.counts;
+    return { verified: verified - cacheHits, cached: cacheHits, ...denied };
   }
 
   isGuessable(key: string): boolean {

@@ -51,6 +51,10 @@ export class SocketServer {
     return this.#server.runningEvents;
   }
 
+  get workers(): number {
+    return 1;
+  }
+
   get instances(): number {
     return this.#server.instances.size;
   }

@@ -4,6 +4,7 @@
  */
 import type { Config } from '../runtime/config.ts';
 import type { ErrorCode } from '../lib/errors.ts';
+import type { RequestCounts } from '../plugin/request-counts.ts';
 
 export interface StartedInstance {
   readonly instance: number;
@@ -26,7 +27,13 @@ export type ToSupervisor =
   | { readonly kind: 'hello' }
   | { readonly kind: 'listening'; readonly path: string }
   | { readonly kind: 'not listening'; readonly code: string; readonly message: string }
-  | { readonly kind: 'beat'; readonly connections: number; readonly events: number }
+  | {
+      readonly kind: 'beat';
+      readonly connections: number;
+      readonly events: number;
+      readonly delayed: number;
+      readonly requests: RequestCounts;
+    }
   | { readonly kind: 'started'; readonly instance: number }
   | { readonly kind: 'close'; readonly instance: number }
   | {

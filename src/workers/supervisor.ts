@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { toHkaError } from '../lib/errors.ts';
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
 import type { Verdict, Verifier } from '../keys/verdict.ts';
+import { addCounts, createRequestCounts, type RequestCounts } from '../plugin/request-counts.ts';
 import type { Config } from '../runtime/config.ts';
 import { SOCKET_CHECK_MS } from '../server/socket-server.ts';
 import { bindFault, type SocketFile } from '../server/socket-file.ts';
@@ -46,6 +47,8 @@ interface Member {
   begun: boolean;
   connections: number;
   events: number;
+  delayed: number;
+  requests: RequestCounts;
 }
 
 export class Supervisor {
@@ -56,6 +59,8 @@ export class Supervisor {
   readonly #members = new Map<number, Member>();
   readonly #instances = new InstanceRegistry();
   readonly #stopListening: () => void;
+  /** Of workers that have ended. */
+  readonly #formerRequests = createRequestCounts();
   #config: Config;
   #path: string;
   #ending = false;
@@ -81,6 +86,21 @@ export class Supervisor {
 
   get runningEvents(): number {
     return [...this.#members.values()].reduce((sum, { events }) => sum + events, 0);
+  }
+
+  get connections(): number {
+    return [...this.#members.values()].reduce((sum, { connections }) => sum + connections, 0);
+  }
+
+  get delayed(): number {
+    return [...this.#members.values()].reduce((sum, { delayed }) => sum + delayed, 0);
+  }
+
+  /** How requests ended, as of the workers' last beats. */
+  get requests(): RequestCounts {
+    const sum = addCounts(createRequestCounts(), this.#formerRequests);
+    for (const { requests } of this.#members.values()) addCounts(sum, requests);
+    return sum;
   }
 
   /** Resolves when Kong can connect. Throws HKA_SOCKET. */
@@ -140,6 +160,8 @@ export class Supervisor {
       begun: false,
       connections: 0,
       events: 0,
+      delayed: 0,
+      requests: createRequestCounts(),
     };
     this.#members.set(worker.id, member);
     worker.on('message', (message: ToSupervisor) => this.#onMessage(member, message));
@@ -152,6 +174,7 @@ export class Supervisor {
 
   #onExit(member: Member, code: number | null, signal: string | null): void {
     this.#members.delete(member.worker.id);
+    addCounts(this.#formerRequests, member.requests);
     this.#instances.left(member.worker.id);
     if (this.#ending) return;
     this.#logger.error({ worker: member.worker.process.pid, code, signal }, 'a worker ended; it is replaced');
@@ -183,6 +206,8 @@ export class Supervisor {
       case 'beat':
         member.connections = message.connections;
         member.events = message.events;
+        member.delayed = message.delayed;
+        member.requests = message.requests;
         return;
       case 'listening':
         if (!this.#ending) this.#publish(message.path);

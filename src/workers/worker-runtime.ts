@@ -6,6 +6,7 @@ import { isGuessable, publicIdOf } from '../keys/guessable.ts';
 import { Secret } from '../lib/secret.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
+import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import type { Config } from '../runtime/config.ts';
 import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
@@ -32,6 +33,7 @@ export class WorkerRuntime implements PluginRuntime {
   readonly logger: Logger;
   readonly clock = systemClock;
   readonly logOnce: LogOnce;
+  readonly requests = createRequestCounts();
   readonly #link: Link;
   readonly #secrets = new LRUCache<string, { value: Secret; at: number }>({ max: MAX_SECRETS });
   readonly #fetching = new Map<string, Promise<Secret>>();

@@ -150,7 +150,14 @@ class Worker {
 
   #beat(): void {
     const { connections, runningEvents } = this.#server;
-    this.#supervisor.tell({ kind: 'beat', connections, events: runningEvents });
+    const { requests, throttle } = this.#runtime;
+    this.#supervisor.tell({
+      kind: 'beat',
+      connections,
+      events: runningEvents,
+      delayed: throttle.delayed,
+      requests,
+    });
   }
 }
 

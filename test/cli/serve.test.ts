@@ -91,6 +91,40 @@ for (const [what, spoil, message] of [
   });
 }
 
+for (const workers of [1, 2]) {
+  test(`metrics on loopback, with ${workers} worker(s): requests and verifications by result, and no key`, async () => {
+    const port = 20_000 + Math.floor(Math.random() * 20_000);
+    installation.setServer(`workers: ${workers}`);
+    installation.configure([`metrics: {listen: "127.0.0.1:${port}"}`]);
+    const { key } = await installation.issue('alice');
+    await installation.serve();
+    await event(key);
+    await event(key);
+    await event('wrong');
+    const text = await eventually('all are counted', async () => {
+      const answer = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      return answer.includes('requests_total{outcome="admitted"} 2') &&
+        answer.includes('requests_total{outcome="unauthorized"} 1')
+        ? answer
+        : undefined;
+    });
+    assert.match(text, 'hashed_key_auth_verifications_total{result="verified"} 1');
+    assert.match(text, 'hashed_key_auth_verifications_total{result="unknown"} 1');
+    assert.match(text, 'hashed_key_auth_argon2_total 1');
+    assert.match(text, `hashed_key_auth_workers ${workers}`);
+    assert.match(text, 'requests_total{outcome="throttled"} 0');
+    assert.not.match(text, key);
+    assert.is((await fetch(`http://127.0.0.1:${port}/`)).status, 404);
+  });
+}
+
+test('metrics on an address that others reach are refused', async () => {
+  installation.configure(['metrics: {listen: "0.0.0.0:9464"}']);
+  const result = await installation.run(['serve']);
+  assert.is(result.status, 4);
+  assert.match(result.stderr, 'metrics.listen');
+});
+
 test('it goes on serving when nobody reads its output any more', async () => {
   const { key } = await installation.issue('alice');
   const served = await installation.serve();

@@ -18,8 +18,21 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   server: ['lib', 'plugin'],
   runtime: ['lib', 'generated', 'store', 'vault', 'keys', 'plugin'],
   workers: ['lib', 'store', 'vault', 'keys', 'plugin', 'server', 'runtime'],
+  metrics: ['lib'],
   migrate: ['lib', 'generated', 'store', 'keys'],
-  cli: ['lib', 'generated', 'store', 'vault', 'keys', 'plugin', 'server', 'runtime', 'workers', 'migrate'],
+  cli: [
+    'lib',
+    'generated',
+    'store',
+    'vault',
+    'keys',
+    'plugin',
+    'server',
+    'runtime',
+    'workers',
+    'metrics',
+    'migrate',
+  ],
 };
 
 function files(folder: string): string[] {

@@ -1,0 +1,103 @@
+/**
+ * Counts and gauges for Prometheus, over HTTP on loopback. No key, address or consumer is ever a label: whoever reads
+ * metrics must not learn whom to attack, and clients must not be able to make new series.
+ */
+import { createServer, type Server } from 'node:http';
+import { Counter, Gauge, Registry } from 'prom-client';
+import { HkaError } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
+
+/** What is told, read when somebody asks. Counts are since the start. */
+export interface MetricsSource {
+  /** How requests ended, by outcome. */
+  requests(): Readonly<Record<string, number>>;
+  /** How verifications ended, where they are decided; undefined while the verifier waits for its pepper. */
+  verifications(): Readonly<Record<string, number>> | undefined;
+  argon2(): { readonly computed: number; readonly running: number; readonly waiting: number };
+  server(): { readonly workers: number; readonly connections: number; readonly events: number };
+  /** Answers of the throttle that are held back at the moment. */
+  delayed(): number;
+}
+
+const PREFIX = 'hashed_key_auth_';
+
+export function createRegistry(source: MetricsSource): Registry {
+  const registry = new Registry();
+  const registers = [registry];
+  const counter = (
+    name: string,
+    help: string,
+    label: string,
+    read: () => Readonly<Record<string, number>> | undefined,
+  ): void => {
+    const made: Counter = new Counter({
+      name: PREFIX + name,
+      help,
+      labelNames: [label],
+      registers,
+      collect: () => {
+        made.reset();
+        for (const [value, count] of Object.entries(read() ?? {})) made.inc({ [label]: value }, count);
+      },
+    });
+  };
+  const gauge = (name: string, help: string, read: () => number): void => {
+    const made: Gauge = new Gauge({
+      name: PREFIX + name,
+      help,
+      registers,
+      collect: () => made.set(read()),
+    });
+  };
+  counter('requests_total', 'Requests by how they ended.', 'outcome', () => source.requests());
+  counter('verifications_total', 'Verifications by result.', 'result', () => source.verifications());
+  const computed: Counter = new Counter({
+    name: `${PREFIX}argon2_total`,
+    help: 'argon2 computations that were started.',
+    registers,
+    collect: () => {
+      computed.reset();
+      computed.inc(source.argon2().computed);
+    },
+  });
+  gauge('argon2_running', 'argon2 computations at the moment.', () => source.argon2().running);
+  gauge('argon2_waiting', 'Keys that wait for argon2.', () => source.argon2().waiting);
+  gauge('workers', 'Processes that serve Kong.', () => source.server().workers);
+  gauge('connections', "Kong's connections.", () => source.server().connections);
+  gauge('events', 'Requests that are being decided.', () => source.server().events);
+  gauge('throttle_delayed', 'Answers to guesses that are held back.', () => source.delayed());
+  return registry;
+}
+
+/** Listens on `listen` (host:port). Throws HKA_CONFIG_INVALID when it can't. */
+export async function serveMetrics(
+  listen: string,
+  registry: Registry,
+  logger: Logger,
+): Promise<{ close(): void }> {
+  const at = listen.lastIndexOf(':');
+  const host = listen.slice(0, at).replace(/^\[(.*)\]$/, '$1');
+  const server: Server = createServer((request, response) => {
+    if (request.url !== '/metrics' || request.method !== 'GET') {
+      response.writeHead(404).end();
+      return;
+    }
+    registry.metrics().then(
+      (text) => response.writeHead(200, { 'Content-Type': registry.contentType }).end(text),
+      () => response.writeHead(500).end(),
+    );
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) =>
+      reject(
+        new HkaError('HKA_CONFIG_INVALID', `metrics.listen: can't listen on ${listen}: ${error.message}`, {
+          cause: error,
+        }),
+      ),
+    );
+    server.listen(Number(listen.slice(at + 1)), host, resolve);
+  });
+  server.unref();
+  logger.info({ listen }, 'metrics');
+  return { close: () => server.close() };
+}
