@@ -24,17 +24,23 @@ const TYPES: Readonly<Record<string, string>> = {
   'text/*': 'text/plain; charset=utf-8',
 };
 
+/**
+ * How a request was dealt with. Every path of a phase handler returns one, so that none can end without: a handler that
+ * merely returned would let the request go on.
+ */
+export type Answered = 'forwarded' | 'refused';
+
 /** Ends the request with `answer`. `headers` are the request's; `knownId` is Kong's id of it, if it has been asked for. */
 export async function sendError(
   kong: Kong,
   headers: Headers,
   answer: ErrorAnswer,
   knownId?: string,
-): Promise<void> {
+): Promise<Answered> {
   if (isGrpc(headers) && (await kong.nginx.get_var('server_protocol')) === 'HTTP/2.0') {
     // Kong adds grpc-status and grpc-message itself when it sees this type.
     await kong.response.exit(answer.status, '', { ...answer.headers, 'Content-Type': 'application/grpc' });
-    return;
+    return 'refused';
   }
   const type = responseType(headers['accept']?.join(','));
   const requestId = knownId ?? (await kong.nginx.get_var('kong_request_id'));
@@ -42,6 +48,7 @@ export async function sendError(
     ...answer.headers,
     'Content-Type': type,
   });
+  return 'refused';
 }
 
 function isGrpc(headers: Headers): boolean {

@@ -17,7 +17,7 @@ import { renderTemplate } from '../vault/template.ts';
 import { bodyFormat, FormBody, type BodyValue } from './body/form-body.ts';
 import { readBody } from './body/read-body.ts';
 import { parsePluginConfig, type PluginSettings } from './config.ts';
-import { sendError, type ErrorAnswer } from './error-response.ts';
+import { sendError, type Answered, type ErrorAnswer } from './error-response.ts';
 import { canonicalHeader, findKey, type FoundKey, type Headers } from './find-key.ts';
 import type {
   Consumer,
@@ -119,18 +119,19 @@ class HashedKeyAuth implements PluginInstance {
     try {
       const request = await this.#ask(kong);
       headers = request.headers;
-      if (request.method === 'OPTIONS') await this.#pass(kong, request, undefined);
-      else if (request.credential !== undefined) {
-        await this.#pass(kong, request, await this.#secrets(event));
-      } else {
-        const outcome = this.#decide(kong, event, request);
-        await this.#answer(kong, event, request, outcome instanceof Promise ? await outcome : outcome);
-      }
+      await this.#handle(kong, event, request);
     } catch (error) {
       await this.#fail(kong, headers, error);
     } finally {
       forgetLastMatch();
     }
+  }
+
+  async #handle(kong: Kong, event: KongEvent, request: Request): Promise<Answered> {
+    if (request.method === 'OPTIONS') return this.#pass(kong, request, undefined);
+    if (request.credential !== undefined) return this.#pass(kong, request, await this.#secrets(event));
+    const outcome = this.#decide(kong, event, request);
+    return this.#answer(kong, event, request, outcome instanceof Promise ? await outcome : outcome);
   }
 
   /** Everything that decides, in one write. */
@@ -239,20 +240,20 @@ class HashedKeyAuth implements PluginInstance {
     return { kind: 'denied', message: UNAUTHORIZED };
   }
 
-  async #answer(kong: Kong, event: KongEvent, request: Request, outcome: Outcome): Promise<void> {
+  async #answer(kong: Kong, event: KongEvent, request: Request, outcome: Outcome): Promise<Answered> {
     if (outcome.kind === 'consumer') {
       const { consumer, credentialId } = outcome;
       const secrets = this.#settings.upstreamSecrets.length === 0 ? undefined : await this.#secrets(event);
       const body = await this.#bodyToForward(kong, request);
       const changes = this.#upstreamHeaders.forIdentity(request.headers, outcome);
       await kong.client.authenticate(consumer, { id: credentialId, consumer_id: consumer.id });
-      await this.#forward(kong, request, changes, secrets, body);
       this.#runtime.requests.admitted += 1;
-    } else if (this.#settings.anonymous !== undefined) {
-      await this.#admitAnonymous(kong, request, this.#settings.anonymous);
-    } else {
-      await this.#refuse(kong, event, request, outcome);
+      return this.#forward(kong, request, changes, secrets, body);
     }
+    const { anonymous } = this.#settings;
+    return anonymous === undefined
+      ? this.#refuse(kong, event, request, outcome)
+      : this.#admitAnonymous(kong, request, anonymous);
   }
 
   async #refuse(
@@ -260,25 +261,23 @@ class HashedKeyAuth implements PluginInstance {
     event: KongEvent,
     request: Request,
     outcome: Exclude<Outcome, { kind: 'consumer' }>,
-  ): Promise<void> {
+  ): Promise<Answered> {
     const { throttle, requests } = this.#runtime;
     if (outcome.kind === 'denied' && (outcome.key === undefined || !throttle.enabled)) {
       requests[OUTCOME_OF[outcome.message] ?? 'unauthorized'] += 1;
-      await sendError(kong, request.headers, this.#unauthorized(outcome.message), request.client?.requestId);
-      return;
+      return sendError(kong, request.headers, this.#unauthorized(outcome.message), request.client?.requestId);
     }
     const { address, requestId } = await this.#client(kong, request);
     const key = outcome.kind === 'denied' ? outcome.key : undefined;
     const waitSeconds = throttle.failed(address, key === undefined ? undefined : this.#runtime.keyIdOf(key));
     if (waitSeconds === undefined && outcome.kind === 'denied') {
       requests.unauthorized += 1;
-      await sendError(kong, request.headers, this.#unauthorized(outcome.message), requestId);
-      return;
+      return sendError(kong, request.headers, this.#unauthorized(outcome.message), requestId);
     }
     requests.throttled += 1;
     await throttle.holdBack(event.signal);
-    if (event.signal.aborted) return;
-    await sendError(
+    event.signal.throwIfAborted();
+    return sendError(
       kong,
       request.headers,
       { status: 429, message: TOO_MANY, headers: { 'Retry-After': String(waitSeconds ?? 1) } },
@@ -297,7 +296,7 @@ class HashedKeyAuth implements PluginInstance {
     return request.client;
   }
 
-  async #admitAnonymous(kong: Kong, request: Request, anonymous: string): Promise<void> {
+  async #admitAnonymous(kong: Kong, request: Request, anonymous: string): Promise<Answered> {
     const loaded = this.#runtime.consumers.getByName(kong, anonymous);
     const consumer = loaded instanceof Promise ? await loaded : loaded;
     if (consumer === undefined) {
@@ -309,18 +308,22 @@ class HashedKeyAuth implements PluginInstance {
     const body = await this.#bodyToForward(kong, request);
     await kong.client.authenticate(consumer, undefined);
     const changes = this.#upstreamHeaders.forIdentity(request.headers, { consumer });
-    await this.#forward(kong, request, changes, undefined, body);
     this.#runtime.requests.anonymous += 1;
+    return this.#forward(kong, request, changes, undefined, body);
   }
 
   /** Lets a request on whose identity others have decided, or which has none to decide about. */
-  async #pass(kong: Kong, request: Request, secrets: ReadonlyMap<string, Secret> | undefined): Promise<void> {
+  async #pass(
+    kong: Kong,
+    request: Request,
+    secrets: ReadonlyMap<string, Secret> | undefined,
+  ): Promise<Answered> {
     const authenticated = request.credential !== undefined;
     // A preflight passes with its body as it is: it is no place where a key is looked for.
     const body = authenticated ? await this.#bodyToForward(kong, request) : undefined;
     const changes = this.#upstreamHeaders.forOthers(request.headers, authenticated);
-    await this.#forward(kong, request, changes, secrets, body);
     this.#runtime.requests.passed += 1;
+    return this.#forward(kong, request, changes, secrets, body);
   }
 
   async #forward(
@@ -329,7 +332,7 @@ class HashedKeyAuth implements PluginInstance {
     changes: HeaderChanges,
     secrets: ReadonlyMap<string, Secret> | undefined,
     body: Buffer | undefined,
-  ): Promise<void> {
+  ): Promise<Answered> {
     const { hideCredentials, keyInQuery } = this.#settings;
     const all = secrets === undefined ? changes : withSecrets(changes, secrets);
     if (!isEmpty(all)) await kong.service.request.set_headers(all);
@@ -339,6 +342,7 @@ class HashedKeyAuth implements PluginInstance {
       if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     }
     if (body !== undefined) await kong.service.request.set_raw_body(body);
+    return 'forwarded';
   }
 
   /** The body without its keys; undefined when it can stay as it is. */
@@ -388,7 +392,7 @@ class HashedKeyAuth implements PluginInstance {
     return { status: 401, message, headers: { 'WWW-Authenticate': this.#settings.challenge } };
   }
 
-  async #fail(kong: Kong, headers: Headers, error: unknown): Promise<void> {
+  async #fail(kong: Kong, headers: Headers, error: unknown): Promise<Answered> {
     const fault = toHkaError(error);
     this.#runtime.requests.failed += 1;
     this.#runtime.logOnce(
@@ -397,7 +401,7 @@ class HashedKeyAuth implements PluginInstance {
       { err: describeError(error) },
       `request answered ${fault.kind.status}; nothing was forwarded`,
     );
-    await sendError(kong, headers, {
+    return sendError(kong, headers, {
       status: fault.kind.status,
       message: fault.kind.publicMessage,
       headers: fault.kind.retryable ? { 'Retry-After': '1' } : {},
