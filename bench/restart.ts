@@ -38,7 +38,7 @@ export async function benchRestart(keys: number, write: (text: string) => void):
         {
           name: 'bench',
           url: upstream.url,
-          routes: [{ name: 'r', paths: ['/'], plugins: [{ name: 'hashed-key-auth', config: {} }] }],
+          routes: [{ name: 'r', paths: ['/guarded'], plugins: [{ name: 'hashed-key-auth', config: {} }] }],
         },
       ],
     },
@@ -57,7 +57,7 @@ export async function benchRestart(keys: number, write: (text: string) => void):
     await Promise.all(
       Array.from({ length: CONNECTIONS }, async () => {
         for (let key = waiting.pop(); key !== undefined; key = waiting.pop()) {
-          const { status } = await send(`${gateway.url}/`, { headers: [['apikey', key]] });
+          const { status } = await send(`${gateway.url}/guarded`, { headers: [['apikey', key]] });
           if (status === 200) continue;
           if (status !== 503 && status !== 500) throw new Error(`a good key was answered ${status}`);
           busy += 1;

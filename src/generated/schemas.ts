@@ -384,7 +384,7 @@ export const serverConfigSchema = {
           "default": 10
         },
         "delay_ms": {
-          "description": "How long a 429 is held back, so that whoever guesses waits for it. 0 answers at once.",
+          "description": "How long refusals are held back while they are many times the good requests. 0 answers at once.",
           "type": "integer",
           "minimum": 0,
           "maximum": 4000,

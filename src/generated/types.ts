@@ -109,7 +109,7 @@ export interface ServerConfig {
     key_id_burst: number;
     /** Wrong secrets that become allowed again each second, for each key id. */
     key_id_per_second: number;
-    /** How long a 429 is held back, so that whoever guesses waits for it. 0 answers at once. Unit: ms. */
+    /** How long refusals are held back while they are many times the good requests. 0 answers at once. Unit: ms. */
     delay_ms: number;
     /** Answers held back at once; more are given without delay. Each keeps two of Kong's connections. */
     max_delayed: number;

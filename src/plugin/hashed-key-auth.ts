@@ -248,6 +248,7 @@ class HashedKeyAuth implements PluginInstance {
       const changes = this.#upstreamHeaders.forIdentity(request.headers, outcome);
       await kong.client.authenticate(consumer, { id: credentialId, consumer_id: consumer.id });
       this.#runtime.requests.admitted += 1;
+      this.#runtime.throttle.admitted();
       return this.#forward(kong, request, changes, secrets, body);
     }
     const { anonymous } = this.#settings;
@@ -270,13 +271,13 @@ class HashedKeyAuth implements PluginInstance {
     const { address, requestId } = await this.#client(kong, request);
     const key = outcome.kind === 'denied' ? outcome.key : undefined;
     const waitSeconds = throttle.failed(address, key === undefined ? undefined : this.#runtime.keyIdOf(key));
+    await throttle.holdBack(event.signal);
+    event.signal.throwIfAborted();
     if (waitSeconds === undefined && outcome.kind === 'denied') {
       requests.unauthorized += 1;
       return sendError(kong, request.headers, this.#unauthorized(outcome.message), requestId);
     }
     requests.throttled += 1;
-    await throttle.holdBack(event.signal);
-    event.signal.throwIfAborted();
     return sendError(
       kong,
       request.headers,

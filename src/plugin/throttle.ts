@@ -1,7 +1,7 @@
 /**
  * Slows guessing down. Failures are counted for each client address and each key id in token buckets; who has used them
- * up gets 429 in place of 401, a second later, and keys of a form that could be guessed are no longer looked at for that
- * address.
+ * up gets 429 in place of 401, and keys of a form that could be guessed are no longer looked at for that address. While
+ * failures stand in the way of good requests, they are answered a second later.
  *
  * Invariant: nothing here stands in the way of a key that can't be guessed (an issued one, or an imported one of 128 bits)
  * or that is already verified: whatever others do, from wherever, can't lock such a key out. Memory is bounded; the
@@ -88,6 +88,9 @@ export interface ThrottleOptions {
 
 /** Failures in a second from which on many more are to be expected. */
 const FLOOD_PER_SECOND = 100;
+/** Good requests in two seconds that are worth being protected, and how many times as many failures are a flood. */
+const MIN_ADMITTED = 10;
+const FLOOD_SHARE = 3;
 
 export class GuessThrottle {
   /** Answers given with 429, for metrics. */
@@ -102,6 +105,8 @@ export class GuessThrottle {
   #second = 0;
   #failures = 0;
   #failuresBefore = 0;
+  #admitted = 0;
+  #admittedBefore = 0;
 
   constructor(options: ThrottleOptions, clock: Clock) {
     const { maxEntries } = options;
@@ -123,6 +128,19 @@ export class GuessThrottle {
   get isFlooded(): boolean {
     this.#turn();
     return this.#failures > FLOOD_PER_SECOND || this.#failuresBefore > FLOOD_PER_SECOND;
+  }
+
+  /** Counts a request that was let in. */
+  admitted(): void {
+    this.#turn();
+    this.#admitted += 1;
+  }
+
+  /** Whether a flood of failures stands in the way of others: there are good requests, and the bad ones are far more. */
+  get #standsInTheWay(): boolean {
+    const admitted = this.#admitted + this.#admittedBefore;
+    const failures = this.#failures + this.#failuresBefore;
+    return this.isFlooded && admitted >= MIN_ADMITTED && failures > FLOOD_SHARE * admitted;
   }
 
   /** Whether a key that could be guessed may be looked at for this client. */
@@ -150,11 +168,12 @@ export class GuessThrottle {
   }
 
   /**
-   * Resolves when an answer of "too many" may be given: later, so that whoever guesses over so many connections gets as
-   * many answers a second, and no more. Never more are held back than is said, and none whose event has ended.
+   * Resolves when a refusal may be answered. While a flood stands in the way of good requests that is later: whoever
+   * guesses over so many connections gets as many answers a second, and the good ones get their turn. Never more are
+   * held back than is said, and none whose event has ended.
    */
   async holdBack(signal: AbortSignal): Promise<void> {
-    if (this.#delayMs === 0 || this.#delayed >= this.#maxDelayed) return;
+    if (this.#delayMs === 0 || this.#delayed >= this.#maxDelayed || !this.#standsInTheWay) return;
     this.#delayed += 1;
     try {
       await delay(this.#delayMs, undefined, { signal, ref: false });
@@ -168,8 +187,11 @@ export class GuessThrottle {
   #turn(): void {
     const second = Math.floor(this.#clock.now() / 1000);
     if (second === this.#second) return;
-    this.#failuresBefore = second === this.#second + 1 ? this.#failures : 0;
+    const isNext = second === this.#second + 1;
+    this.#failuresBefore = isNext ? this.#failures : 0;
+    this.#admittedBefore = isNext ? this.#admitted : 0;
     this.#failures = 0;
+    this.#admitted = 0;
     this.#second = second;
   }
 }

@@ -64,8 +64,15 @@ test('switched off it counts nothing', () => {
   assert.ok(throttle.allowsGuess('192.0.2.1'));
 });
 
-test('answers are held back, but never more than so many, and none whose event has ended', async () => {
+/** Good requests, and a flood many times as large. */
+function flood(throttle: GuessThrottle): void {
+  for (let count = 0; count < 20; count += 1) throttle.admitted();
+  failures(throttle, 200, '192.0.2.1');
+}
+
+test('in a flood answers are held back, but never more than so many, and none whose event has ended', async () => {
   const throttle = new GuessThrottle({ ...OPTIONS, delayMs: 3_600_000 }, new ManualClock());
+  flood(throttle);
   const ends = [new AbortController(), new AbortController()];
   const held = ends.map(({ signal }) => throttle.holdBack(signal));
   assert.is(throttle.delayed, 2);
@@ -73,6 +80,17 @@ test('answers are held back, but never more than so many, and none whose event h
   for (const end of ends) end.abort();
   await Promise.all(held);
   assert.is(throttle.delayed, 0);
+});
+
+test('nothing is held back where no good request is in the way, or as many are good as bad', async () => {
+  const never = { ...OPTIONS, delayMs: 3_600_000 };
+  const alone = new GuessThrottle(never, new ManualClock());
+  failures(alone, 10_000, '192.0.2.1');
+  await alone.holdBack(new AbortController().signal);
+  const mixed = new GuessThrottle(never, new ManualClock());
+  for (let count = 0; count < 5000; count += 1) mixed.admitted();
+  failures(mixed, 5000, '192.0.2.1');
+  await mixed.holdBack(new AbortController().signal);
 });
 
 test('many failures in a second are noticed as a flood, and forgotten two seconds later', () => {
