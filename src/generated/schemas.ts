@@ -186,7 +186,7 @@ export const serverConfigSchema = {
           "type": "integer",
           "minimum": 1024,
           "maximum": 268435456,
-          "default": 4194304,
+          "default": 1048576,
           "x-unit": "bytes"
         }
       }

@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../lib/clock.ts';
+import { HkaError } from '../lib/errors.ts';
 import type { ConsumerRef } from '../store/record.ts';
 import type { Consumer, Kong } from './kong.ts';
 
@@ -28,11 +29,18 @@ export class ConsumerCache {
     const slot = ref.id === undefined ? `name:${ref.username ?? ''}` : `id:${ref.id}`;
     const known = this.#entries.get(slot);
     if (known !== undefined && this.#clock.now() - known.at < this.#ttlMs) return known.consumer;
-    return this.#load(slot, () =>
-      ref.id === undefined
-        ? kong.client.load_consumer(ref.username ?? '', true)
-        : kong.client.load_consumer(ref.id),
-    );
+    const { id, username = '' } = ref;
+    return id === undefined
+      ? this.#load(
+          slot,
+          () => kong.client.load_consumer(username, true),
+          (found) => isNamed(found, username),
+        )
+      : this.#load(
+          slot,
+          () => kong.client.load_consumer(id),
+          (found) => found.id === id,
+        );
   }
 
   /** By id or username, as `anonymous` names it. */
@@ -40,13 +48,29 @@ export class ConsumerCache {
     const slot = `any:${name}`;
     const known = this.#entries.get(slot);
     if (known !== undefined && this.#clock.now() - known.at < this.#ttlMs) return known.consumer;
-    return this.#load(slot, () => kong.client.load_consumer(name, true));
+    return this.#load(
+      slot,
+      () => kong.client.load_consumer(name, true),
+      (found) => isNamed(found, name),
+    );
   }
 
-  async #load(slot: string, load: () => Promise<Consumer | undefined>): Promise<Consumer | undefined> {
+  /** What is remembered serves other connections, too: it must be the consumer that was asked for. */
+  async #load(
+    slot: string,
+    load: () => Promise<Consumer | undefined>,
+    isWanted: (found: Consumer) => boolean,
+  ): Promise<Consumer | undefined> {
     const at = this.#clock.now();
     const consumer = await load();
+    if (consumer !== undefined && !isWanted(consumer)) {
+      throw new HkaError('HKA_PROTOCOL', 'Kong answered with another consumer than was asked for');
+    }
     this.#entries.set(slot, { consumer, at });
     return consumer;
   }
+}
+
+function isNamed(consumer: Consumer, name: string): boolean {
+  return consumer.username === name || consumer.id === name;
 }

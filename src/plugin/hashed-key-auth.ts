@@ -68,7 +68,14 @@ interface Client {
 
 type Outcome =
   | { readonly kind: 'consumer'; readonly consumer: Consumer; readonly credentialId: string }
-  | { readonly kind: 'denied'; readonly message: string; /** The key that failed. */ readonly key?: string }
+  | {
+      readonly kind: 'denied';
+      readonly message: string;
+      /** The key that failed. */
+      readonly key?: string;
+      /** Whether the failure has been counted. */
+      readonly charged?: boolean;
+    }
   /** Not looked at: its client has presented too many bad ones. */
   | { readonly kind: 'throttled' };
 
@@ -89,6 +96,13 @@ export function createHashedKeyAuth(runtime: PluginRuntime): PluginDefinition {
 }
 
 function startable(settings: PluginSettings, runtime: PluginRuntime): PluginSettings {
+  for (const [index, { reference }] of settings.upstreamSecrets.entries()) {
+    if (runtime.mayForward(reference)) continue;
+    throw new HkaError(
+      'HKA_CONFIG_INVALID',
+      `upstream_secrets[${index}].reference: ${reference.text} lies where the pepper is kept, which is never forwarded`,
+    );
+  }
   if (settings.upstreamSecrets.length > 0 && !runtime.hasVault) {
     throw new HkaError(
       'HKA_CONFIG_INVALID',
@@ -128,6 +142,11 @@ class HashedKeyAuth implements PluginInstance {
   }
 
   async #handle(kong: Kong, event: KongEvent, request: Request): Promise<Answered> {
+    // What can't be seen can't be cleared: neither a key nor a false identity. So nobody passes, in whatever way.
+    if (countValues(request.headers) >= MAX_HEADERS) {
+      this.#runtime.requests.no_key += 1;
+      return sendError(kong, request.headers, this.#unauthorized(NO_KEY));
+    }
     if (request.method === 'OPTIONS') return this.#pass(kong, request, undefined);
     if (request.credential !== undefined) return this.#pass(kong, request, await this.#secrets(event));
     const outcome = this.#decide(kong, event, request);
@@ -166,7 +185,6 @@ class HashedKeyAuth implements PluginInstance {
 
   /** At once wherever everything is known: a promise more costs a busy server a good part of its throughput. */
   #decide(kong: Kong, event: KongEvent, request: Request): Outcome | Promise<Outcome> {
-    if (countValues(request.headers) >= MAX_HEADERS) return DENIED_NO_KEY;
     const found = findKey(this.#settings, request.headers, request.rawQuery);
     if (this.#queryDecided && findKey(this.#settings, request.headers, undefined).kind !== 'query needed') {
       this.#queryDecided = false;
@@ -211,7 +229,17 @@ class HashedKeyAuth implements PluginInstance {
   /** A key that somebody could guess is looked at only while its client has failures left, unless it is in use. */
   async #decideGuess(kong: Kong, event: KongEvent, request: Request, key: string): Promise<Outcome> {
     const { address } = await this.#client(kong, request);
-    if (this.#runtime.throttle.allowsGuess(address)) return this.#verify(kong, event, key);
+    const { throttle } = this.#runtime;
+    // Taken before the verification and given back after a good one: many guesses at once are many.
+    if (throttle.takeGuess(address)) {
+      let outcome: Outcome | undefined;
+      try {
+        outcome = await this.#verify(kong, event, key);
+      } finally {
+        if (outcome?.kind !== 'denied') throttle.giveBack(address);
+      }
+      return outcome.kind === 'denied' ? { ...outcome, charged: true } : outcome;
+    }
     const known = await abortable(this.#runtime.verifier().recallShared(key), event.signal);
     return known === undefined ? { kind: 'throttled' } : this.#decideVerified(kong, key, known);
   }
@@ -252,9 +280,23 @@ class HashedKeyAuth implements PluginInstance {
       return this.#forward(kong, request, changes, secrets, body);
     }
     const { anonymous } = this.#settings;
-    return anonymous === undefined
-      ? this.#refuse(kong, event, request, outcome)
-      : this.#admitAnonymous(kong, request, anonymous);
+    if (anonymous === undefined) return this.#refuse(kong, event, request, outcome);
+    await this.#countFailure(kong, request, outcome);
+    return this.#admitAnonymous(kong, request, anonymous);
+  }
+
+  /** A guess is one, whatever the request goes on as. Seconds to wait when there were too many. */
+  async #countFailure(
+    kong: Kong,
+    request: Request,
+    outcome: Exclude<Outcome, { kind: 'consumer' }>,
+  ): Promise<number | undefined> {
+    const { throttle } = this.#runtime;
+    if (!throttle.enabled || (outcome.kind === 'denied' && outcome.key === undefined)) return undefined;
+    const { address } = await this.#client(kong, request);
+    const key = outcome.kind === 'denied' ? outcome.key : undefined;
+    const keyId = key === undefined ? undefined : this.#runtime.keyIdOf(key);
+    return throttle.failed(address, keyId, outcome.kind === 'denied' && outcome.charged === true);
   }
 
   async #refuse(
@@ -268,9 +310,8 @@ class HashedKeyAuth implements PluginInstance {
       requests[OUTCOME_OF[outcome.message] ?? 'unauthorized'] += 1;
       return sendError(kong, request.headers, this.#unauthorized(outcome.message), request.client?.requestId);
     }
-    const { address, requestId } = await this.#client(kong, request);
-    const key = outcome.kind === 'denied' ? outcome.key : undefined;
-    const waitSeconds = throttle.failed(address, key === undefined ? undefined : this.#runtime.keyIdOf(key));
+    const { requestId } = await this.#client(kong, request);
+    const waitSeconds = await this.#countFailure(kong, request, outcome);
     await throttle.holdBack(event.signal);
     event.signal.throwIfAborted();
     if (waitSeconds === undefined && outcome.kind === 'denied') {

@@ -26,6 +26,8 @@ export interface PluginRuntime {
   verifier(): Verifier;
   /** Whether a Vault is configured at all. */
   readonly hasVault: boolean;
+  /** Whether a secret may go upstream. The pepper may not, whoever writes Kong's configuration. */
+  mayForward(reference: SecretReference): boolean;
   /** At once when it is cached. Rejects with HKA_VAULT_*. */
   secret(reference: SecretReference): Secret | Promise<Secret>;
 }

@@ -58,6 +58,12 @@ export class FailureBuckets {
     return true;
   }
 
+  /** Takes back a failure that was none. */
+  refund(who: string): void {
+    const bucket = this.#buckets.get(who);
+    if (bucket !== undefined) bucket.tokens = Math.min(this.#options.burst, bucket.tokens + 1);
+  }
+
   /** Seconds until a failure is allowed again, at least 1. */
   get retryAfterSeconds(): number {
     return Math.max(1, Math.ceil(1 / this.#options.perSecond));
@@ -143,20 +149,24 @@ export class GuessThrottle {
     return this.isFlooded && admitted >= MIN_ADMITTED && failures > FLOOD_SHARE * admitted;
   }
 
-  /** Whether a key that could be guessed may be looked at for this client. */
-  allowsGuess(address: string): boolean {
-    return !this.enabled || this.#addresses.allows(networkOf(address));
+  /** Whether a key that could be guessed may be looked at for this client. Counts as a failure until it is given back. */
+  takeGuess(address: string): boolean {
+    return !this.enabled || this.#addresses.charge(networkOf(address));
+  }
+
+  giveBack(address: string): void {
+    this.#addresses.refund(networkOf(address));
   }
 
   /**
    * Counts a failed verification. Seconds to wait when there were too many; undefined when it may be answered as usual.
-   * `keyId`: the public id inside the presented key, if it has one.
+   * `keyId`: the public id inside the presented key, if it has one. `charged`: whether the address has paid already.
    */
-  failed(address: string, keyId: string | undefined): number | undefined {
+  failed(address: string, keyId: string | undefined, charged = false): number | undefined {
     if (!this.enabled) return undefined;
     this.#turn();
     this.#failures += 1;
-    const byAddress = this.#addresses.charge(networkOf(address));
+    const byAddress = charged || this.#addresses.charge(networkOf(address));
     const byKeyId = keyId === undefined || this.#keyIds.charge(keyId);
     if (byAddress && byKeyId) return undefined;
     this.throttled += 1;
@@ -199,6 +209,9 @@ export class GuessThrottle {
 /** An IPv6 client has a /64 of addresses to itself. */
 function networkOf(address: string): string {
   if (!isIPv6(address)) return address;
+  // nginx shows IPv4 clients so when it listens on [::] for both.
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
   const [head = '', tail] = address.toLowerCase().split('::');
   const before = head === '' ? [] : head.split(':');
   const after = tail === undefined || tail === '' ? [] : tail.split(':');

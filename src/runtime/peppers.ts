@@ -2,7 +2,7 @@
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { Secret } from '../lib/secret.ts';
 import { parsePepper, PepperRing, type PepperVersion } from '../keys/pepper.ts';
-import { parseReference } from '../vault/reference.ts';
+import { parseReference, type SecretReference } from '../vault/reference.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 
@@ -27,4 +27,13 @@ export async function loadPeppers(config: Config, vault: Vault | undefined): Pro
     }),
   );
   return new PepperRing(versions, config.pepper.current);
+}
+
+/** Whether `reference` leads to where no pepper is kept: to another path, whatever the field. */
+export function isApartFromPeppers(config: Config, reference: SecretReference): boolean {
+  const path = reference.segments.join('/');
+  return config.pepper.versions.every(
+    (version) =>
+      version.reference === undefined || parseReference(version.reference).segments.join('/') !== path,
+  );
 }

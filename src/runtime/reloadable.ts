@@ -89,6 +89,10 @@ export class ReloadableRuntime implements PluginRuntime {
     return { computed: calls, running: queue.running, waiting: queue.waiting };
   }
 
+  mayForward(reference: SecretReference): boolean {
+    return this.#current.mayForward(reference);
+  }
+
   isGuessable(key: string): boolean {
     return this.#current.isGuessable(key);
   }

@@ -23,7 +23,7 @@ import type { CredentialStore } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import { createVault, type Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
-import { loadPeppers, peppersNeedVault } from './peppers.ts';
+import { isApartFromPeppers, loadPeppers, peppersNeedVault } from './peppers.ts';
 
 export const MAX_CONSUMERS = 100_000;
 const PEPPER_RETRY_MS = 1000;
@@ -115,6 +115,10 @@ export class Runtime implements PluginRuntime {
     if (this.#verifier === undefined) return undefined;
     const { verified, cacheHits, denied } = this.#verifier.counts;
     return { verified: verified - cacheHits, cached: cacheHits, ...denied };
+  }
+
+  mayForward(reference: SecretReference): boolean {
+    return isApartFromPeppers(this.#config, reference);
   }
 
   isGuessable(key: string): boolean {

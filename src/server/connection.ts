@@ -43,6 +43,8 @@ export interface ConnectionContext {
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 /** The handler is told this long before its deadline, so that it can still give a proper answer. */
 const DEADLINE_NOTICE_MS = 250;
+/** Every worker keeps every instance's configuration. */
+const MAX_CONFIG_BYTES = 256 * 1024;
 /** Kong drops the connection after an exit when the request ends; a peer that doesn't is cut off. */
 const EXIT_LINGER_MS = 60_000;
 
@@ -166,6 +168,12 @@ export class Connection {
     const definition = plugins.get(name);
     let config: unknown;
     try {
+      if (configBytes.length > MAX_CONFIG_BYTES) {
+        throw new HkaError(
+          'HKA_CONFIG_INVALID',
+          `the configuration has ${configBytes.length} bytes, allowed are ${MAX_CONFIG_BYTES}`,
+        );
+      }
       config = JSON.parse(configBytes.toString('utf8'));
       if (definition === undefined) {
         throw new HkaError(

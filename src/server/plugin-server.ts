@@ -19,7 +19,7 @@ export interface PluginServerOptions {
 /** Overrides that make this server one of several. */
 export type SharedInstances = Pick<ConnectionContext, 'addInstance' | 'closeInstance'>;
 
-const MAX_INSTANCES = 10_000;
+const MAX_INSTANCES = 5000;
 /** The kernel cuts it to net.core.somaxconn. A pause of some seconds under load must not fill it. */
 const BACKLOG = 4096;
 const SWEEP_MS = 10_000;

@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { StartedInstance } from './messages.ts';
 
-const MAX_INSTANCES = 10_000;
+const MAX_INSTANCES = 5000;
 const MAX_ID = 0x7fff_ffff;
 
 interface Waiting {

@@ -2,9 +2,8 @@
  * A worker's side of verification. Whether a key is good is found out once, by the supervisor's process; what it said is
  * remembered here until it changes, so that a key in use costs one hash and no message.
  *
- * Invariants: nothing is remembered that a change may have overtaken (messages of the supervisor arrive in the order in
- * which it sent them, and each verdict says whether it was still current then); nothing remembered is used while the
- * supervisor is silent.
+ * Invariants: nothing is remembered that a change may have overtaken, between the question and the moment in which the
+ * answer is dealt with; nothing remembered is used while the supervisor is silent.
  */
 import type { Clock } from '../lib/clock.ts';
 import { HkaError } from '../lib/errors.ts';
@@ -35,6 +34,7 @@ export class RemoteVerifier implements Verifier {
   readonly #askKnown: (key: string) => Promise<VerdictAnswer | undefined>;
   readonly #isLinkAlive: () => boolean;
   readonly #pending = new Map<string, Promise<Verdict>>();
+  #changes = 0;
 
   constructor(
     options: RemoteVerifierOptions,
@@ -91,6 +91,7 @@ export class RemoteVerifier implements Verifier {
 
   /** Credentials that changed; null when it can't be said which. */
   forget(ids: readonly string[] | null): void {
+    this.#changes += 1;
     if (ids === null) this.#cache.invalidateAll();
     else {
       this.#cache.invalidate(ids);
@@ -99,15 +100,23 @@ export class RemoteVerifier implements Verifier {
   }
 
   async recallShared(key: string): Promise<Verdict | undefined> {
+    const seen = this.#changes;
     const answer = await this.#askKnown(key);
-    return answer === undefined ? undefined : this.#remember(this.#cache.slotOf(key), answer);
+    return answer === undefined ? undefined : this.#remember(this.#cache.slotOf(key), answer, seen);
   }
 
   async #verify(key: string, slot: string): Promise<Verdict> {
-    return this.#remember(slot, await this.#ask(key));
+    const seen = this.#changes;
+    return this.#remember(slot, await this.#ask(key), seen);
   }
 
-  #remember(slot: string, answer: VerdictAnswer): Verdict {
+  /**
+   * `seen`: changes that were known when the question was asked. Messages are read in the order in which they were sent,
+   * but what follows an answer runs after all messages that were read with it: a change among them would find nothing to
+   * forget, and what it is about would be remembered as if it were current.
+   */
+  #remember(slot: string, told: VerdictAnswer, seen: number): Verdict {
+    const answer = { ...told, current: told.current && seen === this.#changes };
     if (!answer.ok) {
       this.#cache.deleteVerified(slot);
       if (answer.current) this.#cache.setRefused(slot, answer.reason);

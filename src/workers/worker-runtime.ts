@@ -9,6 +9,7 @@ import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import type { Config } from '../runtime/config.ts';
+import { isApartFromPeppers } from '../runtime/peppers.ts';
 import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import type { Question } from './messages.ts';
@@ -71,6 +72,10 @@ export class WorkerRuntime implements PluginRuntime {
 
   get throttle(): GuessThrottle {
     return this.#throttle;
+  }
+
+  mayForward(reference: SecretReference): boolean {
+    return isApartFromPeppers(this.#config, reference);
   }
 
   isGuessable(key: string): boolean {

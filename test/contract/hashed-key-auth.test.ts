@@ -227,6 +227,21 @@ test('identity headers of a client never pass, in no spelling', async () => {
   assert.not.match(JSON.stringify(seen()), 'spoof');
 });
 
+test('a request with a thousand headers passes nowhere: what cannot be seen cannot be cleared', async () => {
+  const many: Headers = Array.from({ length: 1000 }, () => ['a', ''] as const);
+  const spoofed: Headers = [...many, ['X-Consumer-Username', 'spoof'], ['X_Consumer_ID', 'spoof']];
+  for (const [path, headers, method] of [
+    ['/plain', [...spoofed, ['apikey', alice.key]], 'GET'],
+    ['/anonymous', spoofed, 'GET'],
+    ['/preflight', spoofed, 'OPTIONS'],
+    ['/either', [['native', 'bobs-native-key'], ...spoofed], 'GET'],
+  ] as const) {
+    const { status } = await call(path, headers, method);
+    assert.ok(status === 401 || status === 400 || status === 431, `${path}: ${status}`);
+  }
+  assert.is(upstream.count(), 0);
+});
+
 test('anonymous: without a good key the request goes on as that consumer', async () => {
   for (const headers of [[], [['apikey', 'wrong']], [['apikey', '']]] as Headers[]) {
     assert.is((await call('/anonymous', headers)).status, 200);

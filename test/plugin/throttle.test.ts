@@ -16,6 +16,13 @@ const OPTIONS = {
   maxEntries: 100,
 };
 
+/** Whether one more guess would be looked at; leaves things as they are. */
+function mayGuess(throttle: GuessThrottle, address: string): boolean {
+  const may = throttle.takeGuess(address);
+  if (may) throttle.giveBack(address);
+  return may;
+}
+
 const failures = (throttle: GuessThrottle, count: number, address: string, keyId?: string): number =>
   Array.from({ length: count }, () => throttle.failed(address, keyId)).filter((wait) => wait === undefined)
     .length;
@@ -24,9 +31,9 @@ test('so many failures as the burst, then so many a second as are said', () => {
   const clock = new ManualClock();
   const throttle = new GuessThrottle(OPTIONS, clock);
   assert.is(failures(throttle, 10, '192.0.2.1'), 5);
-  assert.not.ok(throttle.allowsGuess('192.0.2.1'));
+  assert.not.ok(mayGuess(throttle, '192.0.2.1'));
   clock.advance(1000);
-  assert.ok(throttle.allowsGuess('192.0.2.1'));
+  assert.ok(mayGuess(throttle, '192.0.2.1'));
   assert.is(failures(throttle, 10, '192.0.2.1'), 2);
   clock.advance(3_600_000);
   assert.is(failures(throttle, 10, '192.0.2.1'), 5);
@@ -36,17 +43,32 @@ test('so many failures as the burst, then so many a second as are said', () => {
 test('one address does not use up what another has', () => {
   const throttle = new GuessThrottle(OPTIONS, new ManualClock());
   failures(throttle, 10, '192.0.2.1');
-  assert.ok(throttle.allowsGuess('192.0.2.2'));
+  assert.ok(mayGuess(throttle, '192.0.2.2'));
   assert.is(failures(throttle, 10, '192.0.2.2'), 5);
 });
 
 test('an IPv6 client is its /64, however it is written', () => {
   const throttle = new GuessThrottle(OPTIONS, new ManualClock());
   failures(throttle, 10, '2001:db8:0:1::7');
-  assert.not.ok(throttle.allowsGuess('2001:DB8:0:1:ffff:0:0:1'));
-  assert.ok(throttle.allowsGuess('2001:db8:0:2::7'));
+  assert.not.ok(mayGuess(throttle, '2001:DB8:0:1:ffff:0:0:1'));
+  assert.ok(mayGuess(throttle, '2001:db8:0:2::7'));
   failures(throttle, 10, '::1');
-  assert.not.ok(throttle.allowsGuess('::2'));
+  assert.not.ok(mayGuess(throttle, '::2'));
+});
+
+test('IPv4 clients behind an IPv6 listener are told apart', () => {
+  const throttle = new GuessThrottle(OPTIONS, new ManualClock());
+  failures(throttle, 10, '::ffff:203.0.113.66');
+  assert.not.ok(mayGuess(throttle, '203.0.113.66'));
+  assert.ok(mayGuess(throttle, '::ffff:198.51.100.7'));
+});
+
+test('guesses at the same time are counted before any of them has failed', () => {
+  const throttle = new GuessThrottle(OPTIONS, new ManualClock());
+  const taken = Array.from({ length: 100 }, () => throttle.takeGuess('192.0.2.1')).filter(Boolean);
+  assert.is(taken.length, 5);
+  throttle.giveBack('192.0.2.1');
+  assert.ok(throttle.takeGuess('192.0.2.1'));
 });
 
 test('wrong secrets under one key id are counted whatever the address', () => {
@@ -55,13 +77,13 @@ test('wrong secrets under one key id are counted whatever the address', () => {
     (wait) => wait === undefined,
   );
   assert.is(usual.length, 3);
-  assert.ok(throttle.allowsGuess('192.0.2.9'), 'the address is not to blame');
+  assert.ok(mayGuess(throttle, '192.0.2.9'), 'the address is not to blame');
 });
 
 test('switched off it counts nothing', () => {
   const throttle = new GuessThrottle({ ...OPTIONS, enabled: false }, new ManualClock());
   assert.is(failures(throttle, 100, '192.0.2.1', 'id'), 100);
-  assert.ok(throttle.allowsGuess('192.0.2.1'));
+  assert.ok(mayGuess(throttle, '192.0.2.1'));
 });
 
 /** Good requests, and a flood many times as large. */

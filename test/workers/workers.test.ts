@@ -33,11 +33,11 @@ test.beforeEach(async () => {
 });
 test.afterEach(() => installation.dispose());
 
-function answers(key: string): Record<string, Answer> {
+function answers(key: string, username = 'alice'): Record<string, Answer> {
   return {
     'kong.request.get_headers': () => headersReply({ apikey: key }),
     'kong.request.get_raw_query': () => stringReply(''),
-    'kong.client.load_consumer': () => ({ type: 'Consumer', message: { id: ALICE, username: 'alice' } }),
+    'kong.client.load_consumer': () => ({ type: 'Consumer', message: { id: ALICE, username } }),
     'kong.nginx.get_var': () => stringReply('0'.repeat(32)),
   };
 }
@@ -74,10 +74,10 @@ async function asKong(key: string): Promise<EventResult> {
 }
 
 /** The file store notices a change a moment after the command that made it has ended. */
-async function worksEverywhere(instance: number, key: string): Promise<void> {
+async function worksEverywhere(instance: number, key: string, username: string): Promise<void> {
   const since = performance.now();
   await eventually('it works everywhere', async () => {
-    const results = await everywhere((peer) => peer.event(instance, answers(key)));
+    const results = await everywhere((peer) => peer.event(instance, answers(key, username)));
     return results.every((result) => result.end === 'return');
   });
   assert.ok(performance.now() - since < 1000, 'it took longer than a second');
@@ -92,6 +92,19 @@ test('every worker knows an instance before its number is told', async () => {
       ends.join(' '),
     );
   }
+});
+
+test('an answer about another consumer than was asked for is refused, and serves nobody else', async () => {
+  const instance = await start();
+  const poisoned = {
+    ...answers(alice.key),
+    'kong.client.load_consumer': (): ReturnType<Answer> => ({
+      type: 'Consumer',
+      message: { id: 'x', username: 'admin' },
+    }),
+  };
+  for (const result of await everywhere((peer) => peer.event(instance, poisoned)))
+    assert.is(result.exit?.status, 500);
 });
 
 test('a closed instance is unknown to every worker, and its number is not given again', async () => {
@@ -110,7 +123,7 @@ test('a revoked key stops on every worker within a second; a new one works on ev
   const instance = await start();
   await everywhere((peer) => peer.event(instance, answers(alice.key)));
   const bob = await installation.issue('bob');
-  await worksEverywhere(instance, bob.key);
+  await worksEverywhere(instance, bob.key, 'bob');
   const revoked = await installation.run(['keys', 'revoke', alice.id, '--reason', 'test']);
   assert.is(revoked.status, 0);
   const since = performance.now();
@@ -127,7 +140,7 @@ test('a refused key that is issued afterwards works on every worker', async () =
   for (const result of await everywhere((peer) => peer.event(instance, answers(unknown))))
     assert.is(result.exit?.status, 401);
   const carol = await installation.issue('carol');
-  await worksEverywhere(instance, carol.key);
+  await worksEverywhere(instance, carol.key, 'carol');
 });
 
 test('a worker that is killed is replaced; the others go on, and Kong gets its answer', async () => {

@@ -3,6 +3,7 @@
  * its beginning and without case. Whatever doesn't parse holds no key.
  * Source: Kong 3.9.3, kong/pdk/request.lua (get_body), and ../shared/docs/key-auth-behaviour.md.
  */
+import { HkaError } from '../../lib/errors.ts';
 import { queryValues, withoutArguments } from '../query.ts';
 import { MAX_JSON_DEPTH, memberValue, parseJsonObject, withoutMembers } from './json-object.ts';
 import { boundaryOf, parseMultipart, withoutParts } from './multipart.ts';
@@ -38,6 +39,9 @@ export class FormBody {
     this.#format = format;
     this.#contentType = contentType;
     this.#text = content.toString('latin1');
+    if (format === 'form' && countOf(this.#text, '&', MAX_FIELDS) >= MAX_FIELDS) {
+      throw new HkaError('HKA_BODY_UNREADABLE', `a form has more than ${MAX_FIELDS} fields`);
+    }
   }
 
   /** What the body has under each of `names`; names it doesn't have are left out. */
@@ -97,6 +101,15 @@ export class FormBody {
     const boundary = boundaryOf(this.#contentType);
     return boundary === undefined ? [] : parseMultipart(this.#text, boundary);
   }
+}
+
+/** Fields beyond which a body is not looked at: reading them would keep the process from everybody else. */
+const MAX_FIELDS = 10_000;
+
+function countOf(text: string, piece: string, limit: number): number {
+  let count = 0;
+  for (let at = text.indexOf(piece); at !== -1 && count < limit; at = text.indexOf(piece, at + 1)) count += 1;
+  return count;
 }
 
 const PASSED_OVER = { kind: 'passed over' } as const;

@@ -5,6 +5,8 @@
 
 /** Nesting beyond which key-auth's parser gives up (lua-cjson's default), so that no key is found there. */
 export const MAX_JSON_DEPTH = 1000;
+/** Members beyond which a body is not looked at: reading them would keep the process from everybody else. */
+const MAX_MEMBERS = 10_000;
 
 export interface JsonMember {
   readonly name: string;
@@ -22,8 +24,6 @@ export interface JsonObject {
   readonly depth: number;
 }
 
-const SPACE = new Set([' ', '\t', '\n', '\r']);
-
 /** Undefined when `text` is not JSON, or is JSON but no object. */
 export function parseJsonObject(text: string): JsonObject | undefined {
   try {
@@ -38,6 +38,7 @@ export function parseJsonObject(text: string): JsonObject | undefined {
   let deepest = 1;
   at = skipSpace(text, at + 1);
   while (text[at] === '"') {
+    if (members.length >= MAX_MEMBERS) return undefined;
     const start = at;
     at = endOfString(text, at);
     const name = JSON.parse(utf8(text.slice(start, at))) as string;
@@ -78,17 +79,32 @@ function utf8(bytes: string): string {
   return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const COMMA = 0x2c;
+
+/** Tab, line feed, carriage return, space. */
+const isSpace = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
+
 function skipSpace(text: string, from: number): number {
   let at = from;
-  while (SPACE.has(text[at] ?? '')) at += 1;
+  while (isSpace(text.charCodeAt(at))) at += 1;
   return at;
 }
 
 /** Behind the string that begins at `from`. */
 function endOfString(text: string, from: number): number {
   let at = from + 1;
-  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
-  return at + 1;
+  for (;;) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) return at + 1;
+    at += code === BACKSLASH ? 2 : 1;
+    if (at >= text.length) return text.length;
+  }
 }
 
 function endOfValue(text: string, from: number): { end: number; depth: number } {
@@ -96,26 +112,27 @@ function endOfValue(text: string, from: number): { end: number; depth: number } 
   let open = 0;
   let deepest = 0;
   do {
-    switch (text[at]) {
-      case '"':
-        at = endOfString(text, at);
-        break;
-      case '{':
-      case '[':
-        open += 1;
-        deepest = Math.max(deepest, open);
-        at += 1;
-        break;
-      case '}':
-      case ']':
-        open -= 1;
-        at += 1;
-        break;
-      default:
-        // Numbers, literals, and what stands between values.
-        at += 1;
-        while (at < text.length && !'"{}[],'.includes(text[at] ?? '') && !SPACE.has(text[at] ?? '')) at += 1;
-    }
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) at = endOfString(text, at);
+    else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+      open += 1;
+      deepest = Math.max(deepest, open);
+      at += 1;
+    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
+      open -= 1;
+      at += 1;
+    } else if (open > 0) at += 1;
+    else at = endOfScalar(text, at);
   } while (open > 0 && at < text.length);
   return { end: at, depth: deepest };
+}
+
+/** A number or literal at the top of a member. */
+function endOfScalar(text: string, from: number): number {
+  let at = from;
+  for (; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === COMMA || code === CLOSE_BRACE || code === CLOSE_BRACKET || isSpace(code)) break;
+  }
+  return at;
 }

@@ -20,9 +20,15 @@ export function boundaryOf(contentType: string): string | undefined {
   return boundary === '' ? undefined : boundary;
 }
 
+/** Parts beyond which a body is not looked at: reading them would keep the process from everybody else. */
+const MAX_PARTS = 10_000;
+
 /** Parts that have a name, in order. */
 export function parseMultipart(text: string, boundary: string): FormPart[] {
-  const lines = [...delimiterLines(text, `--${boundary}`)];
+  const lines: DelimiterLine[] = [];
+  for (const line of delimiterLines(text, `--${boundary}`)) {
+    if (lines.push(line) > MAX_PARTS) return [];
+  }
   return lines.flatMap((line, index) => {
     if (line.closing) return [];
     const next = lines[index + 1];
