@@ -36,6 +36,8 @@ const HANG_MS = 2500;
 /** A worker that ended sooner than this after its start is replaced after a pause. */
 const SHORT_LIFE_MS = 1000;
 const RESTART_PAUSE_MS = 1000;
+/** A removed socket whose replacement has not come after this time is replaced once more. */
+const REPLACE_PATIENCE_MS = 5000;
 /** How long a start waits for workers to take an instance. One that is slower asks for it when it gets an event. */
 const INSTANCE_WAIT_MS = 500;
 
@@ -65,6 +67,7 @@ export class Supervisor {
   #path: string;
   #ending = false;
   #tickAt = performance.now();
+  #replacedAt = -Infinity;
   #timers: NodeJS.Timeout[] = [];
   #onListening: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
@@ -284,6 +287,7 @@ export class Supervisor {
     if (!existsSync(path)) return;
     try {
       this.#file.publish(path);
+      this.#replacedAt = -Infinity;
       this.#onListening?.resolve();
     } catch (error) {
       this.#onListening?.reject(error as Error);
@@ -293,7 +297,10 @@ export class Supervisor {
   }
 
   #replaceSocketIfMissing(): void {
-    if (this.#ending || !this.#file.isMissing()) return;
+    const now = performance.now();
+    // One at a time: workers leave the former socket as soon as they listen on a new one.
+    if (this.#ending || !this.#file.isMissing() || now - this.#replacedAt < REPLACE_PATIENCE_MS) return;
+    this.#replacedAt = now;
     this.#logger.warn({ socket: this.#file.path }, 'the socket had been removed; it is made again');
     this.#path = this.#file.temporaryPath();
     this.#tellAll({ kind: 'listen', path: this.#path });
