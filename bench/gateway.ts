@@ -3,7 +3,7 @@
  * the real Kong that KONG_BIN names, else on the stand-in (whose figures say little about Kong). All in one run, in turns.
  */
 import { createServer, type AddressInfo } from 'node:net';
-import { CLI, install, type Installation } from '../test/helpers/installation.ts';
+import { install, type Installation } from '../test/helpers/installation.ts';
 import {
   realKongBinary,
   startGateway,
@@ -124,11 +124,7 @@ export async function startBenchGateway(): Promise<BenchGateway> {
     workers: 1,
     extraKongConf: { proxy_access_log: 'off', log_level: 'error', upstream_keepalive_pool_size: '512' },
     pluginServers: [
-      {
-        name: 'hashed-key-auth',
-        socket: installation.socket,
-        queryCommand: `${process.execPath} ${CLI} dump hashed-key-auth`,
-      },
+      installation.pluginServer,
       stock.definition,
       ...(go === undefined ? [] : [go.definition]),
     ],

@@ -1,7 +1,7 @@
 /** A restart of the server with many keys in use: how long until all are verified again. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CLI, install } from '../test/helpers/installation.ts';
+import { install } from '../test/helpers/installation.ts';
 import { startGateway } from '../test/helpers/kong/gateway.ts';
 import { send } from '../test/helpers/http.ts';
 import { generateKey } from '../src/keys/format.ts';
@@ -42,13 +42,7 @@ export async function benchRestart(keys: number, write: (text: string) => void):
         },
       ],
     },
-    pluginServers: [
-      {
-        name: 'hashed-key-auth',
-        socket: installation.socket,
-        queryCommand: `${process.execPath} ${CLI} dump hashed-key-auth`,
-      },
-    ],
+    pluginServers: [installation.pluginServer],
   });
   let busy = 0;
   const verifyAll = async (): Promise<number> => {

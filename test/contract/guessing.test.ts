@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { send, type HttpAnswer } from '../helpers/http.ts';
-import { CLI, install, type Installation } from '../helpers/installation.ts';
+import { install, type Installation } from '../helpers/installation.ts';
 import { startGateway, type Gateway } from '../helpers/kong/gateway.ts';
 import { suite } from '../helpers/suite.ts';
 import { headerValues, startUpstream, type Upstream } from '../helpers/upstream.ts';
@@ -50,13 +50,7 @@ test.before(async () => {
         },
       ],
     },
-    pluginServers: [
-      {
-        name: 'hashed-key-auth',
-        socket: installation.socket,
-        queryCommand: `${process.execPath} ${CLI} dump hashed-key-auth`,
-      },
-    ],
+    pluginServers: [installation.pluginServer],
   });
 });
 

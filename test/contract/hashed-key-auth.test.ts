@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
 import { send, type HttpAnswer } from '../helpers/http.ts';
-import { CLI, install, type Installation, type Served } from '../helpers/installation.ts';
+import { install, type Installation, type Served } from '../helpers/installation.ts';
 import { startGateway, type DeclarativeConfig, type Gateway } from '../helpers/kong/gateway.ts';
 import { suite } from '../helpers/suite.ts';
 import { headerValues, startUpstream, type RecordedRequest, type Upstream } from '../helpers/upstream.ts';
@@ -82,13 +82,7 @@ test.before(async () => {
   served = await installation.serve();
   gateway = await startGateway({
     config: gatewayConfig(),
-    pluginServers: [
-      {
-        name: 'hashed-key-auth',
-        socket: installation.socket,
-        queryCommand: `${process.execPath} ${CLI} dump hashed-key-auth`,
-      },
-    ],
+    pluginServers: [installation.pluginServer],
   });
 });
 

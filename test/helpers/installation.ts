@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { eventually } from './eventually.ts';
+import type { PluginServerDefinition } from './kong/gateway.ts';
 
 export const ROOT = resolve(import.meta.dirname, '..', '..', '..');
 export const CLI = join(ROOT, 'bin', 'hashed-key-auth.js');
@@ -41,6 +42,8 @@ export interface Installation {
   readonly config: string;
   readonly store: string;
   readonly socket: string;
+  /** How Kong finds the server. */
+  readonly pluginServer: PluginServerDefinition;
   /** Runs the command line with this configuration. */
   run(args: readonly string[], input?: string): Promise<CommandResult>;
   /** Issues a key. */
@@ -77,6 +80,11 @@ export async function install(): Promise<Installation> {
     folder,
     config,
     store: join(folder, 'credentials.yaml'),
+    pluginServer: {
+      name: 'hashed-key-auth',
+      socket,
+      queryCommand: `${process.execPath} ${CLI} dump hashed-key-auth`,
+    },
     socket,
     run,
     issue: async (consumer, ...options) => {

@@ -1,6 +1,6 @@
 /** The two servers that the plugin runs in: ours, and kong-pdk's stock one. Contract tests ask both the same. */
 import { join } from 'node:path';
-import { CLI, ROOT, type Installation } from './installation.ts';
+import { ROOT, type Installation } from './installation.ts';
 import type { PluginServerDefinition } from './kong/gateway.ts';
 import { stockPeer } from './peers/peers.ts';
 
@@ -24,11 +24,7 @@ export async function startServer(kind: ServerKind, installation: Installation):
   }
   const served = await installation.serve();
   return {
-    definition: {
-      name: 'hashed-key-auth',
-      socket: installation.socket,
-      queryCommand: `${process.execPath} ${CLI} dump hashed-key-auth`,
-    },
+    definition: installation.pluginServer,
     output: () => served.output(),
     stop: () => served.kill('SIGTERM'),
   };

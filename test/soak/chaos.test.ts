@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { seeded, session } from '../fuzz/sessions.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { send } from '../helpers/http.ts';
-import { CLI, install, type Installation, type Served } from '../helpers/installation.ts';
+import { install, type Installation, type Served } from '../helpers/installation.ts';
 import { startGateway, type Gateway } from '../helpers/kong/gateway.ts';
 import { suite } from '../helpers/suite.ts';
 import { headerValues, startUpstream, type Upstream } from '../helpers/upstream.ts';
@@ -46,13 +46,7 @@ test.before(async () => {
         },
       ],
     },
-    pluginServers: [
-      {
-        name: 'hashed-key-auth',
-        socket: installation.socket,
-        queryCommand: `${process.execPath} ${CLI} dump hashed-key-auth`,
-      },
-    ],
+    pluginServers: [installation.pluginServer],
   });
 });
 test.after(async () => {
