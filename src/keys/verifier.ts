@@ -5,7 +5,6 @@
  * Invariants: a key is good only after argon2 has agreed with the row that is stored now; argon2 runs once a key and
  * process; a row that changed while argon2 ran is read again before anybody is let in.
  */
-import { isHkaError } from '../lib/errors.ts';
 import { silentLogger, type Logger } from '../lib/logger.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { indexToken, stateOf, type CredentialRecord } from '../store/record.ts';
@@ -269,9 +268,4 @@ export class KeyVerifier implements Verifier {
     // Also for changes of known rows: an expiry may have been moved, and a refusal would outlive it.
     this.cache.clearRefused();
   }
-}
-
-/** Whether an error of {@link KeyVerifier.verify} only means "come back later". */
-export function isBusy(error: unknown): boolean {
-  return isHkaError(error) && error.code === 'HKA_VERIFIER_BUSY';
 }

@@ -10,6 +10,7 @@ import { HkaError, messageOf } from '../lib/errors.ts';
 import { throwViolations, violationsOf, type Violation } from '../lib/validate.ts';
 import { parseReference, type SecretReference } from '../vault/reference.ts';
 import { parseTemplate, type SecretTemplate } from '../vault/template.ts';
+import { canonicalHeader } from './find-key.ts';
 
 export interface UpstreamSecret {
   readonly header: string;
@@ -115,7 +116,7 @@ function parseSecrets(config: PluginConfig, violations: Violation[]): UpstreamSe
   const seen = new Set<string>();
   return config.upstream_secrets.flatMap(({ header, reference, template }, index) => {
     const path = `upstream_secrets[${index}]`;
-    const canonical = header.toLowerCase().replaceAll('_', '-');
+    const canonical = canonicalHeader(header);
     if (RESERVED_HEADERS.has(canonical))
       violations.push({
         path: `${path}.header`,

@@ -16,16 +16,7 @@ export type RequestOutcome = (typeof OUTCOMES)[number];
 export type RequestCounts = Record<RequestOutcome, number>;
 
 export function createRequestCounts(): RequestCounts {
-  return {
-    admitted: 0,
-    anonymous: 0,
-    passed: 0,
-    no_key: 0,
-    duplicate_key: 0,
-    unauthorized: 0,
-    throttled: 0,
-    failed: 0,
-  };
+  return Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])) as RequestCounts;
 }
 
 export function addCounts(sum: RequestCounts, more: RequestCounts): RequestCounts {

@@ -40,12 +40,6 @@ export class FailureBuckets {
     return this.#buckets.size;
   }
 
-  /** Whether `who` has failures left. */
-  allows(who: string): boolean {
-    const bucket = this.#buckets.get(who);
-    return bucket === undefined || this.#refill(bucket) >= 1;
-  }
-
   /** Counts a failure of `who`; false when there was none left. */
   charge(who: string): boolean {
     let bucket = this.#buckets.get(who);

@@ -88,15 +88,15 @@ export class Supervisor {
   }
 
   get runningEvents(): number {
-    return [...this.#members.values()].reduce((sum, { events }) => sum + events, 0);
+    return this.#sum('events');
   }
 
   get connections(): number {
-    return [...this.#members.values()].reduce((sum, { connections }) => sum + connections, 0);
+    return this.#sum('connections');
   }
 
   get delayed(): number {
-    return [...this.#members.values()].reduce((sum, { delayed }) => sum + delayed, 0);
+    return this.#sum('delayed');
   }
 
   /** How requests ended, as of the workers' last beats. */
@@ -151,6 +151,11 @@ export class Supervisor {
     }
     clearTimeout(killed);
     for (const timer of this.#timers) clearInterval(timer);
+  }
+
+  /** Over all workers, as of their last beats. */
+  #sum(what: 'events' | 'connections' | 'delayed'): number {
+    return [...this.#members.values()].reduce((sum, member) => sum + member[what], 0);
   }
 
   #fork(): void {
