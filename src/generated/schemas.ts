@@ -150,6 +150,13 @@ export const serverConfigSchema = {
           "maximum": 64,
           "default": 0
         },
+        "min_active_workers": {
+          "description": "Workers that take connections even when one would keep up. The others stand by: they take over when one dies or hangs, and join in under load.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 64,
+          "default": 1
+        },
         "event_deadline_ms": {
           "description": "A request not decided after this time is answered 503. Keep it below Kong's 60 s.",
           "type": "integer",

@@ -26,6 +26,8 @@ interface Bucket {
 }
 
 export class FailureBuckets {
+  /** The limits are shared among so many that each count for themselves. */
+  among = 1;
   readonly #options: BucketOptions;
   readonly #clock: Clock;
   readonly #buckets: LRUCache<string, Bucket>;
@@ -40,11 +42,19 @@ export class FailureBuckets {
     return this.#buckets.size;
   }
 
+  get #burst(): number {
+    return Math.max(1, this.#options.burst / this.among);
+  }
+
+  get #perSecond(): number {
+    return this.#options.perSecond / this.among;
+  }
+
   /** Counts a failure of `who`; false when there was none left. */
   charge(who: string): boolean {
     let bucket = this.#buckets.get(who);
     if (bucket === undefined) {
-      bucket = { tokens: this.#options.burst, at: this.#clock.now() };
+      bucket = { tokens: this.#burst, at: this.#clock.now() };
       this.#buckets.set(who, bucket);
     }
     if (this.#refill(bucket) < 1) return false;
@@ -55,19 +65,19 @@ export class FailureBuckets {
   /** Takes back a failure that was none. */
   refund(who: string): void {
     const bucket = this.#buckets.get(who);
-    if (bucket !== undefined) bucket.tokens = Math.min(this.#options.burst, bucket.tokens + 1);
+    if (bucket !== undefined) bucket.tokens = Math.min(this.#burst, bucket.tokens + 1);
   }
 
   /** Seconds until a failure is allowed again, at least 1. */
   get retryAfterSeconds(): number {
-    return Math.max(1, Math.ceil(1 / this.#options.perSecond));
+    return Math.max(1, Math.ceil(1 / this.#perSecond));
   }
 
   #refill(bucket: Bucket): number {
     const now = this.#clock.now();
     // A clock that was set back gives nothing.
     const seconds = Math.max(0, now - bucket.at) / 1000;
-    bucket.tokens = Math.min(this.#options.burst, bucket.tokens + seconds * this.#options.perSecond);
+    bucket.tokens = Math.min(this.#burst, bucket.tokens + seconds * this.#perSecond);
     bucket.at = now;
     return bucket.tokens;
   }
@@ -86,11 +96,19 @@ export interface ThrottleOptions {
   readonly maxEntries: number;
 }
 
-/** Failures in a second from which on many more are to be expected. */
-const FLOOD_PER_SECOND = 100;
-/** Good requests in two seconds that are worth being protected, and how many times as many failures are a flood. */
-const MIN_ADMITTED = 10;
+/** What is counted to tell a flood by. Short: until a flood is told, it is in the way of the good requests. */
+const WINDOW_MS = 50;
+/** Failures in two windows from which on many more are to be expected: a thousand in a second. */
+const FLOOD_FAILURES = 100;
+/**
+ * How many times as many failures as good requests are a flood. Measured against the good requests of the last seconds: a
+ * busy key that has just been revoked is none.
+ */
 const FLOOD_SHARE = 3;
+/** Part of the average number of good requests in a window that the next window makes up: two seconds of memory. */
+const NEWEST = WINDOW_MS / 2000;
+/** Good requests are worth being protected for so long after the last one; and so long a flood counts as one. */
+const REMEMBER_MS = 2000;
 
 export class GuessThrottle {
   /** Answers given with 429, for metrics. */
@@ -102,11 +120,17 @@ export class GuessThrottle {
   readonly #delayMs: number;
   readonly #maxDelayed: number;
   #delayed = 0;
-  #second = 0;
+  #among = 1;
+  #window = 0;
   #failures = 0;
   #failuresBefore = 0;
   #admitted = 0;
   #admittedBefore = 0;
+  /** Average of a window. */
+  #admittedUsually = 0;
+  #admittedAt = -Infinity;
+  #floodedAt = -Infinity;
+  #inTheWayAt = -Infinity;
 
   constructor(options: ThrottleOptions, clock: Clock) {
     const { maxEntries } = options;
@@ -124,23 +148,40 @@ export class GuessThrottle {
     );
   }
 
+  /** Shares the limits among so many throttles, each of which sees its part of the requests. */
+  shareAmong(count: number): void {
+    this.#addresses.among = count;
+    this.#keyIds.among = count;
+    this.#among = count;
+  }
+
   /** Whether failures come in so fast that it is worth being prepared for the next one. */
   get isFlooded(): boolean {
-    this.#turn();
-    return this.#failures > FLOOD_PER_SECOND || this.#failuresBefore > FLOOD_PER_SECOND;
+    return this.#clock.now() - this.#floodedAt < REMEMBER_MS;
   }
 
   /** Counts a request that was let in. */
   admitted(): void {
     this.#turn();
     this.#admitted += 1;
+    this.#admittedAt = this.#clock.now();
+  }
+
+  #countFailure(): void {
+    this.#turn();
+    this.#failures += 1;
+    const failures = this.#failures + this.#failuresBefore;
+    if (failures < FLOOD_FAILURES) return;
+    const now = this.#clock.now();
+    this.#floodedAt = now;
+    if (now - this.#admittedAt > REMEMBER_MS) return;
+    const good = Math.max(this.#admitted + this.#admittedBefore, 2 * this.#admittedUsually);
+    if (failures > FLOOD_SHARE * good) this.#inTheWayAt = now;
   }
 
   /** Whether a flood of failures stands in the way of others: there are good requests, and the bad ones are far more. */
   get #standsInTheWay(): boolean {
-    const admitted = this.#admitted + this.#admittedBefore;
-    const failures = this.#failures + this.#failuresBefore;
-    return this.isFlooded && admitted >= MIN_ADMITTED && failures > FLOOD_SHARE * admitted;
+    return this.#clock.now() - this.#inTheWayAt < REMEMBER_MS;
   }
 
   /** Whether a key that could be guessed may be looked at for this client. Counts as a failure until it is given back. */
@@ -158,8 +199,7 @@ export class GuessThrottle {
    */
   failed(address: string, keyId: string | undefined, charged = false): number | undefined {
     if (!this.enabled) return undefined;
-    this.#turn();
-    this.#failures += 1;
+    this.#countFailure();
     const byAddress = charged || this.#addresses.charge(networkOf(address));
     const byKeyId = keyId === undefined || this.#keyIds.charge(keyId);
     if (byAddress && byKeyId) return undefined;
@@ -177,7 +217,8 @@ export class GuessThrottle {
    * held back than is said, and none whose event has ended.
    */
   async holdBack(signal: AbortSignal): Promise<void> {
-    if (this.#delayMs === 0 || this.#delayed >= this.#maxDelayed || !this.#standsInTheWay) return;
+    if (this.#delayMs === 0 || this.#delayed >= this.#maxDelayed / this.#among || !this.#standsInTheWay)
+      return;
     this.#delayed += 1;
     try {
       await delay(this.#delayMs, undefined, { signal, ref: false });
@@ -189,14 +230,16 @@ export class GuessThrottle {
   }
 
   #turn(): void {
-    const second = Math.floor(this.#clock.now() / 1000);
-    if (second === this.#second) return;
-    const isNext = second === this.#second + 1;
-    this.#failuresBefore = isNext ? this.#failures : 0;
-    this.#admittedBefore = isNext ? this.#admitted : 0;
+    const window = Math.floor(this.#clock.now() / WINDOW_MS);
+    if (window === this.#window) return;
+    const passed = window - this.#window;
+    this.#failuresBefore = passed === 1 ? this.#failures : 0;
+    this.#admittedBefore = passed === 1 ? this.#admitted : 0;
+    const sinceLast = this.#admittedUsually * (1 - NEWEST) + this.#admitted * NEWEST;
+    this.#admittedUsually = sinceLast * (1 - NEWEST) ** Math.max(0, passed - 1);
     this.#failures = 0;
     this.#admitted = 0;
-    this.#second = second;
+    this.#window = window;
   }
 }
 

@@ -55,6 +55,7 @@ export class Connection {
   #event: ServerEvent | undefined;
   #timer: NodeJS.Timeout | undefined;
   #exitedAt = Infinity;
+  #leaving = false;
 
   constructor(socket: Socket, context: ConnectionContext) {
     this.#socket = socket;
@@ -77,6 +78,14 @@ export class Connection {
   /** Closes an idle connection; a busy one closes when its event has ended. */
   closeWhenIdle(): void {
     if (!this.busy) this.#socket.destroy();
+  }
+
+  /**
+   * Closes after the next event. Not before: Kong may be sending one on a connection that looks idle, and would have to
+   * repeat it.
+   */
+  leave(): void {
+    this.#leaving = true;
   }
 
   /** Called now and then: a peer that keeps a connection on which it can't do anything more is cut off. */
@@ -256,7 +265,7 @@ export class Connection {
     switch (event.state) {
       case 'finished':
         if (event.owedReplies === 0) this.#event = undefined;
-        if (this.#context.isDraining()) this.#socket.end();
+        if (this.#leaving || this.#context.isDraining()) this.#socket.end();
         return;
       case 'exited':
         // Kong reads nothing more from this connection; whatever still comes from it means nothing.

@@ -16,6 +16,11 @@ export interface PluginServerOptions {
   readonly maxFrameBytes: number;
 }
 
+/** A socket that is bound already. */
+export interface SocketHandle {
+  close(): void;
+}
+
 /** Overrides that make this server one of several. */
 export type SharedInstances = Pick<ConnectionContext, 'addInstance' | 'closeInstance'>;
 
@@ -68,10 +73,10 @@ export class PluginServer {
   }
 
   /**
-   * Listens on a new socket at `path`, and from then on only there; connections that are open stay. Rejects with what
-   * the system says.
+   * Listens on a new socket at a path, or on one that somebody else has bound, and from then on only there; connections
+   * that are open stay. Rejects with what the system says.
    */
-  async listen(path: string): Promise<void> {
+  async listen(target: string | SocketHandle): Promise<void> {
     const listener = createServer((socket) => {
       if (this.#connections.size >= this.#options.maxConnections) {
         this.#limitLog('connections', (heldBack) =>
@@ -91,10 +96,12 @@ export class PluginServer {
       listener.once('error', reject);
       // Until it is published with its final rights, the umask of this moment is what protects the socket.
       const umask = process.umask(0o177);
-      listener.listen({ path, backlog: BACKLOG }, () => {
+      const listening = (): void => {
         listener.off('error', reject);
         resolve();
-      });
+      };
+      if (typeof target === 'string') listener.listen({ path: target, backlog: BACKLOG }, listening);
+      else listener.listen(target, BACKLOG, listening);
       process.umask(umask);
     });
     listener.on('error', (error) =>
@@ -107,10 +114,24 @@ export class PluginServer {
       const now = performance.now();
       for (const connection of this.#connections) connection.sweep(now);
     }, SWEEP_MS).unref();
-    const former = [...this.#listeners];
-    this.#listeners.clear();
+    this.stopListening();
     this.#listeners.add(listener);
-    for (const old of former) old.close();
+  }
+
+  /** Takes no more connections; those that are open stay. */
+  stopListening(): void {
+    for (const listener of this.#listeners) listener.close();
+    this.#listeners.clear();
+  }
+
+  /** Ends this share (0 to 1) of the connections, each after its next event. */
+  shed(share: number): void {
+    let left = Math.ceil(this.#connections.size * share);
+    for (const connection of this.#connections) {
+      if (left === 0) return;
+      connection.leave();
+      left -= 1;
+    }
   }
 
   /** Stops accepting, lets events in flight finish for `drainMs`, then closes everything. */

@@ -25,10 +25,12 @@ export type Question =
 export type ToSupervisor =
   /** The first of all; what is sent to a worker before may be lost. */
   | { readonly kind: 'hello' }
-  | { readonly kind: 'listening'; readonly path: string }
+  | { readonly kind: 'listening' }
   | { readonly kind: 'not listening'; readonly code: string; readonly message: string }
   | {
       readonly kind: 'beat';
+      /** CPU time that the worker has used since its start. */
+      readonly cpuMs: number;
       readonly connections: number;
       readonly events: number;
       readonly delayed: number;
@@ -49,10 +51,15 @@ export type ToWorker =
   | {
       readonly kind: 'begin';
       readonly config: Config;
-      readonly path: string;
       readonly instances: readonly StartedInstance[];
     }
-  | { readonly kind: 'listen'; readonly path: string }
+  /** Comes with the handle of the socket; a worker stops listening on a former one. */
+  | { readonly kind: 'listen' }
+  | { readonly kind: 'stop listening' }
+  /** Ends this share (0 to 1) of the connections, each after its next event: Kong opens new ones. */
+  | { readonly kind: 'shed'; readonly share: number }
+  /** How many workers take connections: each allows its part of what is limited for all. */
+  | { readonly kind: 'active'; readonly workers: number }
   | { readonly kind: 'settings'; readonly config: Config }
   | ({ readonly kind: 'instance' } & StartedInstance)
   | { readonly kind: 'closed'; readonly instance: number }

@@ -2,12 +2,12 @@
  * Runs the worker processes behind one socket, and answers what is decided once for all of them: verifications (one
  * argon2 budget, one computation for each key), secrets, numbers of instances.
  *
- * The workers share one listening socket (cluster without round robin): a worker that hangs takes no connection, and one
- * that dies loses only its own. A worker that misses its heart-beat is killed and replaced: Kong then repeats the events
- * it had on another one.
+ * The socket is bound here and listened on by the workers that are active (src/workers/active-count.ts); the others
+ * stand by with everything they need. A worker that dies loses only its own connections; one that misses its heart-beat
+ * is killed and replaced. Kong then repeats the events it had, and whoever stands by answers them.
  */
-import cluster, { type Worker } from 'node:cluster';
-import { existsSync } from 'node:fs';
+import { fork, type ChildProcess, type SendHandle } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { toHkaError } from '../lib/errors.ts';
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
@@ -19,9 +19,12 @@ import { bindFault, type SocketFile } from '../server/socket-file.ts';
 import type { StoreChange } from '../store/store.ts';
 import { parseReference, type SecretReference } from '../vault/reference.ts';
 import type { Secret } from '../lib/secret.ts';
+import type { SocketHandle } from '../server/plugin-server.ts';
+import { ActiveCount } from './active-count.ts';
 import { InstanceRegistry } from './instance-registry.ts';
 import { BEAT_MS, type Question, type ToSupervisor, type ToWorker } from './messages.ts';
 import type { VerdictAnswer } from './remote-verifier.ts';
+import { bindSocket } from './socket-handle.ts';
 
 /** What the supervisor's own process provides. */
 export interface Authority {
@@ -33,20 +36,30 @@ export interface Authority {
 
 /** A worker that is silent for so long is killed. Well below an event's deadline, so that Kong's repetition is in time. */
 const HANG_MS = 2500;
+/** When an active worker is silent for so long, another one takes its place. */
+const SILENT_MS = 1250;
 /** A worker that ended sooner than this after its start is replaced after a pause. */
 const SHORT_LIFE_MS = 1000;
 const RESTART_PAUSE_MS = 1000;
-/** A removed socket whose replacement has not come after this time is replaced once more. */
-const REPLACE_PATIENCE_MS = 5000;
 /** How long a start waits for workers to take an instance. One that is slower asks for it when it gets an event. */
 const INSTANCE_WAIT_MS = 500;
 
+const WORKER = join(import.meta.dirname, '..', '..', '..', 'bin', 'worker.js');
+
 interface Member {
-  readonly worker: Worker;
+  readonly id: number;
+  readonly child: ChildProcess;
   readonly startedAt: number;
   heardAt: number;
   /** Before that it would not hear anything. */
   begun: boolean;
+  /** Whether it takes connections. */
+  active: boolean;
+  /** CPU time as of its last beat, and when that came. */
+  cpuMs: number;
+  cpuAt: number;
+  /** How much of a core it used between its last two beats. */
+  share: number;
   connections: number;
   events: number;
   delayed: number;
@@ -63,11 +76,14 @@ export class Supervisor {
   readonly #stopListening: () => void;
   /** Of workers that have ended. */
   readonly #formerRequests = createRequestCounts();
+  readonly #activeCount: ActiveCount;
   #config: Config;
-  #path: string;
+  #nextMember = 1;
+  /** The socket, and the name it was bound under, which is its own until it is put in place. */
+  #handle: SocketHandle | undefined;
+  #unpublished: string | undefined;
   #ending = false;
   #tickAt = performance.now();
-  #replacedAt = -Infinity;
   #timers: NodeJS.Timeout[] = [];
   #onListening: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
@@ -77,7 +93,7 @@ export class Supervisor {
     this.#authority = authority;
     this.#logger = logger;
     this.#logOnce = createLogOnce(logger);
-    this.#path = file.temporaryPath();
+    this.#activeCount = new ActiveCount(config.server.minActiveWorkers, config.server.workers);
     this.#stopListening = authority.onChange((change) =>
       this.#tellAll({ kind: 'changed', ids: change.kind === 'all' ? null : change.ids }),
     );
@@ -109,14 +125,7 @@ export class Supervisor {
   /** Resolves when Kong can connect. Throws HKA_SOCKET. */
   async listen(): Promise<void> {
     await this.#file.claim();
-    // The socket is bound in this process. Until it has its final rights, this is what protects it.
-    process.umask(0o077);
-    cluster.schedulingPolicy = cluster.SCHED_NONE;
-    cluster.setupPrimary({
-      exec: join(import.meta.dirname, '..', '..', '..', 'bin', 'worker.js'),
-      args: [],
-      serialization: 'json',
-    });
+    this.#bind();
     const listening = new Promise<void>((resolve, reject) => {
       this.#onListening = { resolve, reject };
     });
@@ -142,15 +151,12 @@ export class Supervisor {
     this.#file.remove();
     this.#tellAll({ kind: 'drain' });
     const killed = setTimeout(() => {
-      for (const { worker } of this.#members.values()) worker.process.kill('SIGKILL');
+      for (const { child } of this.#members.values()) child.kill('SIGKILL');
     }, this.#config.server.drainMs + 1000);
-    while (this.#members.size > 0) {
-      await new Promise<void>((resolve) => {
-        cluster.once('exit', () => resolve());
-      });
-    }
+    await Promise.all([...this.#members.values()].map(({ child }) => once(child, 'exit')));
     clearTimeout(killed);
     for (const timer of this.#timers) clearInterval(timer);
+    this.#handle?.close();
   }
 
   /** Over all workers, as of their last beats. */
@@ -159,33 +165,41 @@ export class Supervisor {
   }
 
   #fork(): void {
-    const worker = cluster.fork();
+    const child = fork(WORKER, [], { serialization: 'json' });
     const now = performance.now();
     const member: Member = {
-      worker,
+      id: this.#nextMember,
+      child,
       startedAt: now,
       heardAt: now,
       begun: false,
+      active: false,
+      cpuMs: 0,
+      cpuAt: now,
+      share: 0,
       connections: 0,
       events: 0,
       delayed: 0,
       requests: createRequestCounts(),
     };
-    this.#members.set(worker.id, member);
-    worker.on('message', (message: ToSupervisor) => this.#onMessage(member, message));
-    // A message to a worker that has just died.
-    worker.on('error', (error) =>
-      this.#logger.debug({ worker: worker.process.pid, err: describeError(error) }, 'worker channel'),
-    );
-    worker.on('exit', (code, signal) => this.#onExit(member, code, signal));
+    this.#nextMember += 1;
+    this.#members.set(member.id, member);
+    child.on('message', (message: ToSupervisor) => this.#onMessage(member, message));
+    // A message to a worker that has just died, or one that could not be started at all.
+    child.on('error', (error) => {
+      this.#logger.debug({ worker: child.pid, err: describeError(error) }, 'worker channel');
+      if (child.pid === undefined) this.#onExit(member, null, null);
+    });
+    child.on('exit', (code, signal) => this.#onExit(member, code, signal));
   }
 
   #onExit(member: Member, code: number | null, signal: string | null): void {
-    this.#members.delete(member.worker.id);
+    this.#members.delete(member.id);
     addCounts(this.#formerRequests, member.requests);
-    this.#instances.left(member.worker.id);
+    this.#instances.left(member.id);
     if (this.#ending) return;
-    this.#logger.error({ worker: member.worker.process.pid, code, signal }, 'a worker ended; it is replaced');
+    this.#logger.error({ worker: member.child.pid, code, signal }, 'a worker ended; it is replaced');
+    this.#balance();
     const lived = performance.now() - member.startedAt;
     setTimeout(
       () => {
@@ -200,38 +214,37 @@ export class Supervisor {
     switch (message.kind) {
       case 'hello':
         if (this.#ending) {
-          member.worker.process.kill('SIGKILL');
+          member.child.kill('SIGKILL');
           return;
         }
         member.begun = true;
-        this.#tell(member, {
-          kind: 'begin',
-          config: this.#config,
-          path: this.#path,
-          instances: this.#instances.list(),
-        });
+        this.#tell(member, { kind: 'begin', config: this.#config, instances: this.#instances.list() });
+        this.#balance();
         return;
       case 'beat':
+        member.share = (message.cpuMs - member.cpuMs) / Math.max(1, member.heardAt - member.cpuAt);
+        member.cpuMs = message.cpuMs;
+        member.cpuAt = member.heardAt;
         member.connections = message.connections;
         member.events = message.events;
         member.delayed = message.delayed;
         member.requests = message.requests;
         return;
       case 'listening':
-        if (!this.#ending) this.#publish(message.path);
+        if (!this.#ending) this.#publish();
         return;
       case 'not listening': {
         const error = bindFault(
           this.#file.path,
           Object.assign(new Error(message.message), { code: message.code }),
         );
-        if (this.#onListening === undefined)
-          this.#logger.error({ err: describeError(error) }, 'worker without a socket');
-        else this.#onListening.reject(error);
+        this.#logger.error({ err: describeError(error) }, 'a worker cannot listen; it is replaced');
+        this.#onListening?.reject(error);
+        member.child.kill('SIGKILL');
         return;
       }
       case 'started':
-        this.#instances.taken(message.instance, member.worker.id);
+        this.#instances.taken(message.instance, member.id);
         return;
       case 'close':
         this.#instances.remove(message.instance);
@@ -276,10 +289,10 @@ export class Supervisor {
 
   async #startInstance(plugin: string, config: unknown): Promise<number> {
     const started = this.#instances.add(plugin, config);
-    const workers = [...this.#members.values()].filter(({ begun, worker }) => begun && worker.isConnected());
+    const workers = [...this.#members.values()].filter(isReachable);
     const taken = this.#instances.takenByAll(
       started.instance,
-      workers.map(({ worker }) => worker.id),
+      workers.map(({ id }) => id),
       INSTANCE_WAIT_MS,
     );
     for (const member of workers) this.#tell(member, { kind: 'instance', ...started });
@@ -287,12 +300,26 @@ export class Supervisor {
     return started.instance;
   }
 
-  /** The first worker that listens on a new socket has bound it; it is put in place once. */
-  #publish(path: string): void {
-    if (!existsSync(path)) return;
+  /** Binds a socket that isn't in place yet. Throws HKA_SOCKET. */
+  #bind(): void {
+    const path = this.#file.temporaryPath();
+    let handle: SocketHandle;
     try {
-      this.#file.publish(path);
-      this.#replacedAt = -Infinity;
+      handle = bindSocket(path);
+    } catch (error) {
+      throw bindFault(this.#file.path, error as Error);
+    }
+    this.#handle?.close();
+    this.#handle = handle;
+    this.#unpublished = path;
+  }
+
+  /** A worker listens: the socket is put in place, unless another one was sooner. */
+  #publish(): void {
+    if (this.#unpublished === undefined) return;
+    try {
+      this.#file.publish(this.#unpublished);
+      this.#unpublished = undefined;
       this.#onListening?.resolve();
     } catch (error) {
       this.#onListening?.reject(error as Error);
@@ -302,13 +329,52 @@ export class Supervisor {
   }
 
   #replaceSocketIfMissing(): void {
-    const now = performance.now();
     // One at a time: workers leave the former socket as soon as they listen on a new one.
-    if (this.#ending || !this.#file.isMissing() || now - this.#replacedAt < REPLACE_PATIENCE_MS) return;
-    this.#replacedAt = now;
+    if (this.#ending || !this.#file.isMissing() || this.#unpublished !== undefined) return;
     this.#logger.warn({ socket: this.#file.path }, 'the socket had been removed; it is made again');
-    this.#path = this.#file.temporaryPath();
-    this.#tellAll({ kind: 'listen', path: this.#path });
+    try {
+      this.#bind();
+    } catch (error) {
+      this.#logger.error({ err: describeError(error) }, 'the socket cannot be made again');
+      return;
+    }
+    for (const member of this.#members.values()) if (member.active) this.#activate(member);
+  }
+
+  /** Lets as many workers take connections as there should be. */
+  #balance(): void {
+    if (this.#ending) return;
+    const now = performance.now();
+    const fit = [...this.#members.values()].filter(
+      (member) => isReachable(member) && now - member.heardAt < SILENT_MS,
+    );
+    const active = fit.filter((member) => member.active);
+    const standby = fit.filter((member) => !member.active);
+    const { wanted } = this.#activeCount;
+    const before = active.length;
+    while (active.length < wanted) {
+      const next = standby.shift();
+      if (next === undefined) break;
+      // The new one gets its part of the connections as Kong opens them again.
+      for (const member of active) this.#tell(member, { kind: 'shed', share: 1 / (active.length + 1) });
+      this.#activate(next);
+      active.push(next);
+    }
+    while (active.length > wanted) {
+      const last = active.pop();
+      if (last === undefined) break;
+      last.active = false;
+      this.#tell(last, { kind: 'stop listening' });
+      this.#tell(last, { kind: 'shed', share: 1 });
+    }
+    if (active.length !== before)
+      this.#logger.debug({ active: active.length }, 'workers that take connections');
+    for (const member of active) this.#tell(member, { kind: 'active', workers: active.length });
+  }
+
+  #activate(member: Member): void {
+    member.active = true;
+    this.#tell(member, { kind: 'listen' }, this.#handle);
   }
 
   #tick(): void {
@@ -320,12 +386,17 @@ export class Supervisor {
       if (paused) member.heardAt = now;
       if (now - member.heardAt > HANG_MS) {
         this.#logger.error(
-          { worker: member.worker.process.pid, silentMs: Math.round(now - member.heardAt) },
+          { worker: member.child.pid, silentMs: Math.round(now - member.heardAt) },
           'a worker is silent; it is killed and replaced',
         );
-        member.worker.process.kill('SIGKILL');
+        member.child.kill('SIGKILL');
       }
     }
+    this.#activeCount.beat(
+      [...this.#members.values()].filter(({ active }) => active).map(({ share }) => share),
+      now,
+    );
+    this.#balance();
     this.#tellAll({ kind: 'beat' });
   }
 
@@ -333,12 +404,16 @@ export class Supervisor {
     for (const member of this.#members.values()) this.#tell(member, message);
   }
 
-  #tell(member: Member, message: ToWorker): void {
-    if (!member.begun || !member.worker.isConnected()) return;
-    member.worker.process.send(message, (error) => {
+  #tell(member: Member, message: ToWorker, handle?: SocketHandle): void {
+    if (!isReachable(member)) return;
+    member.child.send(message, handle as SendHandle | undefined, (error) => {
       if (error !== null) this.#logger.debug({ err: describeError(error) }, 'a worker could not be told');
     });
   }
+}
+
+function isReachable({ begun, child }: Member): boolean {
+  return begun && child.connected;
 }
 
 /** `changes` is the number of changes at the moment the answer is sent. */

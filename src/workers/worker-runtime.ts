@@ -39,6 +39,7 @@ export class WorkerRuntime implements PluginRuntime {
   readonly #secrets = new LRUCache<string, { value: Secret; at: number }>({ max: MAX_SECRETS });
   readonly #fetching = new Map<string, Promise<Secret>>();
   #config: Config;
+  #sharers = 1;
   #consumers: ConsumerCache;
   #verifier: RemoteVerifier;
   #throttle: GuessThrottle;
@@ -122,21 +123,16 @@ export class WorkerRuntime implements PluginRuntime {
     );
   }
 
-  /** Kong spreads a client's requests over the workers, so each allows its part. */
+  /** Kong spreads a client's requests over the workers that take connections, so each allows its part. */
+  shareLimits(workers: number): void {
+    this.#sharers = workers;
+    this.#throttle.shareAmong(workers);
+  }
+
   #makeThrottle(): GuessThrottle {
-    const { throttle, server } = this.#config;
-    const part = (whole: number): number => Math.max(1, whole / server.workers);
-    return new GuessThrottle(
-      {
-        ...throttle,
-        addressBurst: part(throttle.addressBurst),
-        addressPerSecond: part(throttle.addressPerSecond),
-        keyIdBurst: part(throttle.keyIdBurst),
-        keyIdPerSecond: part(throttle.keyIdPerSecond),
-        maxDelayed: part(throttle.maxDelayed),
-      },
-      this.clock,
-    );
+    const throttle = new GuessThrottle(this.#config.throttle, this.clock);
+    throttle.shareAmong(this.#sharers);
+    return throttle;
   }
 
   #makeVerifier(): RemoteVerifier {

@@ -7,7 +7,7 @@ import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
 import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
 import type { PluginDefinition } from '../plugin/kong.ts';
 import type { RunningInstance } from '../server/instances.ts';
-import { PluginServer } from '../server/plugin-server.ts';
+import { PluginServer, type SocketHandle } from '../server/plugin-server.ts';
 import {
   BEAT_MS,
   STALE_AFTER_MS,
@@ -85,17 +85,25 @@ class Worker {
     });
     for (const started of begin.instances) this.#take(started);
     setInterval(() => this.#beat(), BEAT_MS);
-    void this.#listen(begin.path);
   }
 
-  onMessage(message: ToWorker): void {
+  onMessage(message: ToWorker, handle: SocketHandle | undefined): void {
     this.#supervisor.heard();
     switch (message.kind) {
       case 'begin':
       case 'beat':
         return;
       case 'listen':
-        void this.#listen(message.path);
+        if (handle !== undefined) void this.#listen(handle);
+        return;
+      case 'stop listening':
+        this.#server.stopListening();
+        return;
+      case 'shed':
+        this.#server.shed(message.share);
+        return;
+      case 'active':
+        this.#runtime.shareLimits(message.workers);
         return;
       case 'settings':
         this.#runtime.use(message.config);
@@ -118,10 +126,10 @@ class Worker {
     }
   }
 
-  async #listen(path: string): Promise<void> {
+  async #listen(handle: SocketHandle): Promise<void> {
     try {
-      await this.#server.listen(path);
-      this.#supervisor.tell({ kind: 'listening', path });
+      await this.#server.listen(handle);
+      this.#supervisor.tell({ kind: 'listening' });
     } catch (error) {
       this.#supervisor.tell({ kind: 'not listening', code: errnoOf(error) ?? '', message: messageOf(error) });
     }
@@ -151,8 +159,10 @@ class Worker {
   #beat(): void {
     const { connections, runningEvents } = this.#server;
     const { requests, throttle } = this.#runtime;
+    const { user, system } = process.cpuUsage();
     this.#supervisor.tell({
       kind: 'beat',
+      cpuMs: (user + system) / 1000,
       connections,
       events: runningEvents,
       delayed: throttle.delayed,
@@ -176,8 +186,8 @@ export function runWorker(): void {
   process.on('unhandledRejection', (error) =>
     logger.error({ err: describeError(error) }, 'unhandled; still serving'),
   );
-  process.on('message', (message: ToWorker) => {
-    if (worker !== undefined) worker.onMessage(message);
+  process.on('message', (message: ToWorker, handle) => {
+    if (worker !== undefined) worker.onMessage(message, handle as SocketHandle | undefined);
     else if (message.kind === 'begin') {
       supervisor.heard();
       worker = new Worker(message, supervisor);

@@ -115,6 +115,35 @@ test('nothing is held back where no good request is in the way, or as many are g
   await mixed.holdBack(new AbortController().signal);
 });
 
+test('a busy key that is revoked is no flood: its refusals are not held back', async () => {
+  const clock = new ManualClock();
+  const throttle = new GuessThrottle({ ...OPTIONS, delayMs: 3_600_000 }, clock);
+  for (let window = 0; window < 100; window += 1) {
+    for (let count = 0; count < 100; count += 1) throttle.admitted();
+    clock.advance(50);
+  }
+  for (let window = 0; window < 20; window += 1) {
+    failures(throttle, 100, '192.0.2.1');
+    await throttle.holdBack(new AbortController().signal);
+    clock.advance(50);
+  }
+});
+
+test('a flood beside few good requests is told by its first tenth of a second', async () => {
+  const clock = new ManualClock();
+  const throttle = new GuessThrottle({ ...OPTIONS, delayMs: 3_600_000 }, clock);
+  for (let window = 0; window < 100; window += 1) {
+    for (let count = 0; count < 25; count += 1) throttle.admitted();
+    clock.advance(50);
+  }
+  failures(throttle, 200, '192.0.2.1');
+  const end = new AbortController();
+  const held = throttle.holdBack(end.signal);
+  assert.is(throttle.delayed, 1);
+  end.abort();
+  await held;
+});
+
 test('many failures in a second are noticed as a flood, and forgotten two seconds later', () => {
   const clock = new ManualClock();
   const throttle = new GuessThrottle(OPTIONS, clock);

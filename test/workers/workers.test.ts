@@ -27,6 +27,8 @@ let alice: { id: string; key: string };
 test.beforeEach(async () => {
   installation = await install();
   installation.setServer(`workers: ${WORKERS}`);
+  // All of them, so that the tests can reach every one.
+  installation.setServer(`min_active_workers: ${WORKERS}`);
   alice = await installation.issue('alice');
   served = await installation.serve();
   await eventually('all workers run', () => served.workers().length === WORKERS);
