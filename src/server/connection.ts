@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 import { HkaError, toHkaError } from '../lib/errors.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition, PluginInstance } from '../plugin/kong.ts';
+import { readShared } from './accepted-socket.ts';
 import { ServerEvent } from './event.ts';
 import { encodeFrames, FrameReader } from './frames.ts';
 import type { InstanceTable, RunningInstance } from './instances.ts';
@@ -34,6 +35,7 @@ export interface ConnectionContext {
   readonly logger: Logger;
   readonly eventDeadlineMs: number;
   readonly maxFrameBytes: number;
+  readonly onClosed: (connection: Connection) => void;
   /** Told when an event begins (+1) and ends (-1). */
   readonly countEvent: (by: 1 | -1) => void;
   readonly isDraining: () => boolean;
@@ -57,18 +59,22 @@ export class Connection {
   #exitedAt = Infinity;
   #leaving = false;
 
-  constructor(socket: Socket, context: ConnectionContext) {
-    this.#socket = socket;
+  /** `accepted` comes from a server with `pauseOnConnect`. */
+  constructor(accepted: Socket, context: ConnectionContext) {
     this.#context = context;
     this.#reader = new FrameReader(
       context.maxFrameBytes,
       (frame) => this.#onFrame(frame),
       (announced) => this.#onOversize(announced),
     );
-    socket.on('data', (chunk) => this.#reader.push(chunk));
+    const socket = readShared(accepted, (bytes) => this.#reader.push(bytes));
+    this.#socket = socket;
     // A peer that goes away in the middle (EPIPE, ECONNRESET) is no fault of ours.
     socket.on('error', () => socket.destroy());
-    socket.on('close', () => this.#onClose());
+    socket.on('close', () => {
+      this.#onClose();
+      context.onClosed(this);
+    });
   }
 
   get busy(): boolean {

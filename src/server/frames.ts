@@ -1,6 +1,9 @@
 /**
  * Frames of ProtoBuf:1: a 32-bit little-endian length, then that many bytes. A frame may arrive in any number of pieces,
  * and a piece may hold any number of frames. The announced length is not believed further than `maxBytes`.
+ *
+ * Pieces may be views of a buffer that is used again: what is not whole yet is copied, and a frame is good only until
+ * the function that it is given to returns.
  */
 
 const HEADER_BYTES = 4;
@@ -39,7 +42,7 @@ export class FrameReader {
       this.#pushWhole(chunk);
       return;
     }
-    this.#chunks.push(chunk);
+    this.#chunks.push(Buffer.from(chunk));
     this.#size += chunk.length;
     while (!this.#stopped) {
       if (this.#wanted < 0) {
@@ -71,7 +74,7 @@ export class FrameReader {
       if (this.#stopped) return;
     }
     if (at === chunk.length) return;
-    this.#chunks = [chunk.subarray(at)];
+    this.#chunks = [Buffer.from(chunk.subarray(at))];
     this.#size = chunk.length - at;
   }
 

@@ -59,6 +59,7 @@ export class PluginServer {
       logger,
       eventDeadlineMs: options.eventDeadlineMs,
       maxFrameBytes: options.maxFrameBytes,
+      onClosed: (connection) => this.#connections.delete(connection),
       countEvent: (by) => this.#countEvent(by),
       isDraining: () => this.#draining,
     };
@@ -77,7 +78,7 @@ export class PluginServer {
    * that are open stay. Rejects with what the system says.
    */
   async listen(target: string | SocketHandle): Promise<void> {
-    const listener = createServer((socket) => {
+    const listener = createServer({ pauseOnConnect: true }, (socket) => {
       if (this.#connections.size >= this.#options.maxConnections) {
         this.#limitLog('connections', (heldBack) =>
           this.#logger.warn(
@@ -88,9 +89,7 @@ export class PluginServer {
         socket.destroy();
         return;
       }
-      const connection = new Connection(socket, this.#context);
-      this.#connections.add(connection);
-      socket.on('close', () => this.#connections.delete(connection));
+      this.#connections.add(new Connection(socket, this.#context));
     });
     await new Promise<void>((resolve, reject) => {
       listener.once('error', reject);

@@ -48,6 +48,24 @@ test('a stream of single bytes works', () => {
   assert.equal(seen, ['hello', '', 'x']);
 });
 
+test('pieces may be overwritten as soon as they have been taken', () => {
+  const parts = [Buffer.from('first'), Buffer.alloc(3000, 'x'), Buffer.from('last')];
+  const stream = encodeFrames(parts);
+  const seen: string[] = [];
+  const reader = new FrameReader(
+    1 << 20,
+    (frame) => seen.push(frame.toString()),
+    () => assert.unreachable(),
+  );
+  const shared = Buffer.alloc(7);
+  for (let at = 0; at < stream.length; at += shared.length) {
+    const length = stream.copy(shared, 0, at, at + shared.length);
+    reader.push(shared.subarray(0, length));
+    shared.fill(0xee);
+  }
+  assert.equal(seen, parts.map(String));
+});
+
 test('an announced length beyond the limit is reported before any of it is kept', () => {
   let announced = 0;
   const reader = new FrameReader(
