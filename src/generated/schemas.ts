@@ -391,11 +391,11 @@ export const serverConfigSchema = {
           "default": 10
         },
         "delay_ms": {
-          "description": "How long refusals are held back while they are many times the good requests. 0 answers at once.",
+          "description": "About how long refusals are held back while they are many times the good requests. 0 answers at once.",
           "type": "integer",
           "minimum": 0,
           "maximum": 4000,
-          "default": 1000,
+          "default": 200,
           "x-unit": "ms"
         },
         "max_delayed": {

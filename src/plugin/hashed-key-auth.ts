@@ -312,8 +312,10 @@ class HashedKeyAuth implements PluginInstance {
     }
     const { requestId } = await this.#client(kong, request);
     const waitSeconds = await this.#countFailure(kong, request, outcome);
-    await throttle.holdBack(event.signal);
-    event.signal.throwIfAborted();
+    if (throttle.holdsBack) {
+      await throttle.holdBack(event.signal);
+      event.signal.throwIfAborted();
+    }
     if (waitSeconds === undefined && outcome.kind === 'denied') {
       requests.unauthorized += 1;
       return sendError(kong, request.headers, this.#unauthorized(outcome.message), requestId);

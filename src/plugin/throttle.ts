@@ -211,19 +211,23 @@ export class GuessThrottle {
     return this.#delayed;
   }
 
+  /** Whether a refusal is held back now: never more than is said. */
+  get holdsBack(): boolean {
+    return this.#delayMs > 0 && this.#delayed < this.#maxDelayed / this.#among && this.#standsInTheWay;
+  }
+
   /**
    * Resolves when a refusal may be answered. While a flood stands in the way of good requests that is later: whoever
-   * guesses over so many connections gets as many answers a second, and the good ones get their turn. Never more are
-   * held back than is said, and none whose event has ended.
+   * guesses over so many connections gets as many answers a second, and the good ones get their turn. Resolves at once
+   * when the event has ended.
    */
   async holdBack(signal: AbortSignal): Promise<void> {
-    if (this.#delayMs === 0 || this.#delayed >= this.#maxDelayed / this.#among || !this.#standsInTheWay)
-      return;
     this.#delayed += 1;
     try {
-      await delay(this.#delayMs, undefined, { signal, ref: false });
+      // At times of their own: what came together would else go together, and stand in the way then.
+      await delay(this.#delayMs * (0.5 + Math.random()), undefined, { signal, ref: false });
     } catch {
-      // The event has ended: there is nobody to answer.
+      // There is nobody to answer.
     } finally {
       this.#delayed -= 1;
     }

@@ -8,7 +8,6 @@ import type { Socket } from 'node:net';
 import { HkaError, toHkaError } from '../lib/errors.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition, PluginInstance } from '../plugin/kong.ts';
-import { readShared } from './accepted-socket.ts';
 import { ServerEvent } from './event.ts';
 import { encodeFrames, FrameReader } from './frames.ts';
 import type { InstanceTable, RunningInstance } from './instances.ts';
@@ -20,6 +19,7 @@ import {
   encodePluginNames,
   type RpcCall,
 } from './messages.ts';
+import type { Pacing } from './pacing.ts';
 import { createKong, exitCall } from './pdk.ts';
 
 export interface ConnectionContext {
@@ -35,6 +35,7 @@ export interface ConnectionContext {
   readonly logger: Logger;
   readonly eventDeadlineMs: number;
   readonly maxFrameBytes: number;
+  readonly pacing: Pacing;
   readonly onClosed: (connection: Connection) => void;
   /** Told when an event begins (+1) and ends (-1). */
   readonly countEvent: (by: 1 | -1) => void;
@@ -45,10 +46,10 @@ export interface ConnectionContext {
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 /** The handler is told this long before its deadline, so that it can still give a proper answer. */
 const DEADLINE_NOTICE_MS = 250;
-/** Every worker keeps every instance's configuration. */
-const MAX_CONFIG_BYTES = 256 * 1024;
 /** Kong drops the connection after an exit when the request ends; a peer that doesn't is cut off. */
 const EXIT_LINGER_MS = 60_000;
+/** Every worker keeps every instance's configuration. */
+const MAX_CONFIG_BYTES = 256 * 1024;
 
 export class Connection {
   readonly #socket: Socket;
@@ -58,16 +59,19 @@ export class Connection {
   #timer: NodeJS.Timeout | undefined;
   #exitedAt = Infinity;
   #leaving = false;
+  #waiting = false;
 
-  /** `accepted` comes from a server with `pauseOnConnect`. */
-  constructor(accepted: Socket, context: ConnectionContext) {
+  constructor(begin: (onBytes: (bytes: Buffer) => void) => Socket, context: ConnectionContext) {
     this.#context = context;
     this.#reader = new FrameReader(
       context.maxFrameBytes,
       (frame) => this.#onFrame(frame),
       (announced) => this.#onOversize(announced),
     );
-    const socket = readShared(accepted, (bytes) => this.#reader.push(bytes));
+    const socket = begin((bytes) => {
+      this.#reader.push(bytes);
+      this.#pace();
+    });
     this.#socket = socket;
     // A peer that goes away in the middle (EPIPE, ECONNRESET) is no fault of ours.
     socket.on('error', () => socket.destroy());
@@ -87,8 +91,8 @@ export class Connection {
   }
 
   /**
-   * Closes after the next event. Not before: Kong may be sending one on a connection that looks idle, and would have to
-   * repeat it.
+   * Closes when the next event comes, which Kong then repeats elsewhere. At no other moment: Kong may be about to send one
+   * on a connection that looks idle, and answers 500 when it can't.
    */
   leave(): void {
     this.#leaving = true;
@@ -141,7 +145,7 @@ export class Connection {
       case 'handle_event': {
         const instance = instances.get(call.instanceId);
         // Kong takes a closed connection as a lost instance, starts it again and repeats the event: just what is needed.
-        if (instance === undefined || this.#context.isDraining()) this.#socket.destroy();
+        if (instance === undefined || this.#leaving || this.#context.isDraining()) this.#socket.destroy();
         else this.#startEvent(call.sequence, call.eventName, instance);
         return;
       }
@@ -271,7 +275,7 @@ export class Connection {
     switch (event.state) {
       case 'finished':
         if (event.owedReplies === 0) this.#event = undefined;
-        if (this.#leaving || this.#context.isDraining()) this.#socket.end();
+        if (this.#context.isDraining()) this.#socket.end();
         return;
       case 'exited':
         // Kong reads nothing more from this connection; whatever still comes from it means nothing.
@@ -297,9 +301,22 @@ export class Connection {
     this.#socket.destroy();
   }
 
+  #pace(): void {
+    const { pacing } = this.#context;
+    this.#setWaiting(this.#event?.isWaiting === true);
+    pacing.active();
+  }
+
+  #setWaiting(waiting: boolean): void {
+    if (waiting === this.#waiting) return;
+    this.#waiting = waiting;
+    this.#context.pacing.countWaiting(waiting ? 1 : -1);
+  }
+
   #onClose(): void {
     const event = this.#event;
     this.#reader.stop();
+    this.#setWaiting(false);
     if (event === undefined) return;
     event.drop();
     this.#afterEvent(event);

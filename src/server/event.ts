@@ -42,6 +42,11 @@ export class ServerEvent implements PdkChannel, KongEvent {
     return this.#replies.length;
   }
 
+  /** Whether the handler has asked Kong for something and not got it yet. */
+  get isWaiting(): boolean {
+    return this.#state === 'running' && this.#replies.length > 0;
+  }
+
   /** Made only for those who ask: most events are decided before anything could be aborted. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();

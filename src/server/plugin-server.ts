@@ -6,8 +6,10 @@ import { createServer, type Server } from 'node:net';
 import { errnoOf } from '../lib/errors.ts';
 import { createLogLimiter, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition } from '../plugin/kong.ts';
+import { acceptInto, type Accepted } from './accept.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
 import { InstanceTable } from './instances.ts';
+import { Pacing } from './pacing.ts';
 
 export interface PluginServerOptions {
   readonly eventDeadlineMs: number;
@@ -37,6 +39,7 @@ export class PluginServer {
   readonly #connections = new Set<Connection>();
   readonly #limitLog = createLogLimiter(10_000);
   readonly #listeners = new Set<Server>();
+  readonly #pacing = new Pacing();
   #runningEvents = 0;
   #draining = false;
   #onDrained: (() => void) | undefined;
@@ -59,6 +62,7 @@ export class PluginServer {
       logger,
       eventDeadlineMs: options.eventDeadlineMs,
       maxFrameBytes: options.maxFrameBytes,
+      pacing: this.#pacing,
       onClosed: (connection) => this.#connections.delete(connection),
       countEvent: (by) => this.#countEvent(by),
       isDraining: () => this.#draining,
@@ -73,24 +77,17 @@ export class PluginServer {
     return this.#runningEvents;
   }
 
+  /** CPU time that went into waiting, in milliseconds. */
+  get idleMs(): number {
+    return this.#pacing.idleMs;
+  }
+
   /**
    * Listens on a new socket at a path, or on one that somebody else has bound, and from then on only there; connections
    * that are open stay. Rejects with what the system says.
    */
   async listen(target: string | SocketHandle): Promise<void> {
-    const listener = createServer({ pauseOnConnect: true }, (socket) => {
-      if (this.#connections.size >= this.#options.maxConnections) {
-        this.#limitLog('connections', (heldBack) =>
-          this.#logger.warn(
-            { connections: this.#connections.size, heldBack },
-            'server.max_connections reached; connection closed',
-          ),
-        );
-        socket.destroy();
-        return;
-      }
-      this.#connections.add(new Connection(socket, this.#context));
-    });
+    const listener = createServer();
     await new Promise<void>((resolve, reject) => {
       listener.once('error', reject);
       // Until it is published with its final rights, the umask of this moment is what protects the socket.
@@ -103,6 +100,7 @@ export class PluginServer {
       else listener.listen(target, BACKLOG, listening);
       process.umask(umask);
     });
+    acceptInto(listener, (begin) => this.#accept(begin));
     listener.on('error', (error) =>
       // EMFILE and the like: the next connection may work again.
       this.#limitLog(`socket ${errnoOf(error)}`, () =>
@@ -123,7 +121,7 @@ export class PluginServer {
     this.#listeners.clear();
   }
 
-  /** Ends this share (0 to 1) of the connections, each after its next event. */
+  /** Ends this share (0 to 1) of the connections, each at its next event, which Kong repeats on a new one. */
   shed(share: number): void {
     let left = Math.ceil(this.#connections.size * share);
     for (const connection of this.#connections) {
@@ -151,6 +149,20 @@ export class PluginServer {
     }
     for (const connection of this.#connections) connection.destroy();
     await Promise.all(closed);
+  }
+
+  #accept(begin: Parameters<Accepted>[0]): void {
+    if (this.#connections.size < this.#options.maxConnections) {
+      this.#connections.add(new Connection(begin, this.#context));
+      return;
+    }
+    this.#limitLog('connections', (heldBack) =>
+      this.#logger.warn(
+        { connections: this.#connections.size, heldBack },
+        'server.max_connections reached; connection closed',
+      ),
+    );
+    begin(() => undefined).destroy();
   }
 
   #countEvent(by: 1 | -1): void {

@@ -29,7 +29,7 @@ export type ToSupervisor =
   | { readonly kind: 'not listening'; readonly code: string; readonly message: string }
   | {
       readonly kind: 'beat';
-      /** CPU time that the worker has used since its start. */
+      /** CPU time that the worker has used for something since its start. */
       readonly cpuMs: number;
       readonly connections: number;
       readonly events: number;
@@ -56,7 +56,7 @@ export type ToWorker =
   /** Comes with the handle of the socket; a worker stops listening on a former one. */
   | { readonly kind: 'listen' }
   | { readonly kind: 'stop listening' }
-  /** Ends this share (0 to 1) of the connections, each after its next event: Kong opens new ones. */
+  /** Ends this share (0 to 1) of the connections, each at its next event: Kong opens new ones. */
   | { readonly kind: 'shed'; readonly share: number }
   /** How many workers take connections: each allows its part of what is limited for all. */
   | { readonly kind: 'active'; readonly workers: number }

@@ -77,6 +77,8 @@ export class Supervisor {
   /** Of workers that have ended. */
   readonly #formerRequests = createRequestCounts();
   readonly #activeCount: ActiveCount;
+  /** How many should have taken connections when this was last looked at. */
+  #relievedAt: number;
   #config: Config;
   #nextMember = 1;
   /** The socket, and the name it was bound under, which is its own until it is put in place. */
@@ -94,6 +96,7 @@ export class Supervisor {
     this.#logger = logger;
     this.#logOnce = createLogOnce(logger);
     this.#activeCount = new ActiveCount(config.server.minActiveWorkers, config.server.workers);
+    this.#relievedAt = this.#activeCount.wanted;
     this.#stopListening = authority.onChange((change) =>
       this.#tellAll({ kind: 'changed', ids: change.kind === 'all' ? null : change.ids }),
     );
@@ -352,11 +355,16 @@ export class Supervisor {
     const standby = fit.filter((member) => !member.active);
     const { wanted } = this.#activeCount;
     const before = active.length;
+    // Only to relieve the others: one that takes the place of another gets the connections that were that one's.
+    const relieves = wanted > this.#relievedAt;
+    this.#relievedAt = wanted;
     while (active.length < wanted) {
       const next = standby.shift();
       if (next === undefined) break;
       // The new one gets its part of the connections as Kong opens them again.
-      for (const member of active) this.#tell(member, { kind: 'shed', share: 1 / (active.length + 1) });
+      if (relieves) {
+        for (const member of active) this.#tell(member, { kind: 'shed', share: 1 / (active.length + 1) });
+      }
       this.#activate(next);
       active.push(next);
     }

@@ -157,12 +157,12 @@ class Worker {
   }
 
   #beat(): void {
-    const { connections, runningEvents } = this.#server;
+    const { connections, runningEvents, idleMs } = this.#server;
     const { requests, throttle } = this.#runtime;
     const { user, system } = process.cpuUsage();
     this.#supervisor.tell({
       kind: 'beat',
-      cpuMs: (user + system) / 1000,
+      cpuMs: (user + system) / 1000 - idleMs,
       connections,
       events: runningEvents,
       delayed: throttle.delayed,

@@ -1,0 +1,75 @@
+/**
+ * Whether to sleep until the next bytes come from Kong. A process that sleeps takes longer to wake up than Kong to reply,
+ * so where the next bytes are to be expected at once, it looks for them again and again for a moment instead.
+ *
+ * What is to be expected comes from what was: separately for replies that an event waits for, and for the next event. Where
+ * several events wait at a time, there is always something to do, and looking would only take time from Kong.
+ */
+
+/** How long the next bytes are looked for. A process wakes up in a few dozen microseconds, on a virtual machine in more. */
+const LOOK_MS = 0.15;
+/** Events that wait for Kong at once from which on they are many. */
+const MANY = 2;
+/** Weight of the last time in what is to be expected. */
+const NEWEST = 1 / 16;
+
+export class Pacing {
+  readonly #now: () => number;
+  readonly #schedule: (look: () => void) => void;
+  #waiting = 0;
+  #lastAt = 0;
+  #lookedAt = 0;
+  #idleMs = 0;
+  /** How often (0 to 1) bytes came while not many events waited. */
+  #alone = 1;
+  #scheduled = false;
+  /** Whether an event waited for Kong when bytes came last. */
+  #waited = false;
+  /** How often (0 to 1) the next bytes came within LOOK_MS: replies, events. */
+  readonly #soon = { reply: 1, event: 0 };
+
+  /** `now` in milliseconds; `schedule` calls back after the next look for bytes that doesn't sleep. */
+  constructor(
+    now: () => number = () => performance.now(),
+    schedule: (look: () => void) => void = (look) => void setImmediate(look),
+  ) {
+    this.#now = now;
+    this.#schedule = schedule;
+  }
+
+  /** An event has begun (+1) or ceased (-1) to wait for a reply of Kong's. */
+  countWaiting(by: 1 | -1): void {
+    this.#waiting += by;
+  }
+
+  /** Called whenever bytes have come, and what they ask for has been done. */
+  active(): void {
+    const now = this.#now();
+    const kind = this.#waited ? 'reply' : 'event';
+    const soon = now - this.#lastAt < LOOK_MS ? 1 : 0;
+    this.#soon[kind] += (soon - this.#soon[kind]) * NEWEST;
+    this.#alone += ((this.#waiting < MANY ? 1 : 0) - this.#alone) * NEWEST;
+    this.#lastAt = now;
+    this.#waited = this.#waiting > 0;
+    if (this.#scheduled || !this.#isWorthIt) return;
+    this.#scheduled = true;
+    this.#schedule(this.#look);
+  }
+
+  get #isWorthIt(): boolean {
+    return this.#waiting < MANY && this.#alone > 0.75 && this.#soon[this.#waited ? 'reply' : 'event'] > 0.5;
+  }
+
+  /** Time spent looking for nothing, in milliseconds: this process could have slept instead. */
+  get idleMs(): number {
+    return this.#idleMs;
+  }
+
+  readonly #look = (): void => {
+    const now = this.#now();
+    if (this.#lookedAt > this.#lastAt) this.#idleMs += now - this.#lookedAt;
+    this.#lookedAt = now;
+    if (this.#isWorthIt && now - this.#lastAt < LOOK_MS) this.#schedule(this.#look);
+    else this.#scheduled = false;
+  };
+}
