@@ -50,14 +50,14 @@ const OUTCOME_OF: Readonly<Record<string, RequestOutcome>> = {
 interface Request {
   readonly headers: Headers;
   /** Undefined until it is asked for. */
-  rawQuery?: string;
+  rawQuery: string | undefined;
   readonly method: string;
   /** Set by an authentication plugin that ran before; asked for only where it matters. */
   readonly credential: Credential | undefined;
   /** Undefined until it is asked for; null when it holds no key, whatever the reason. */
-  body?: FormBody | null;
+  body: FormBody | null | undefined;
   /** Undefined until it is asked for, which only failures do. */
-  client?: Client;
+  client: Client | undefined;
 }
 
 interface Client {
@@ -170,8 +170,7 @@ class HashedKeyAuth implements PluginInstance {
       flooded ? kong.client.get_forwarded_ip() : '',
       flooded ? kong.nginx.get_var('kong_request_id') : '',
     ]);
-    const request = { ...asRequest(found), method, credential };
-    return flooded ? { ...request, client: { address, requestId } } : request;
+    return asRequest(found, method, credential, flooded ? { address, requestId } : undefined);
   }
 
   /**
@@ -453,9 +452,13 @@ class HashedKeyAuth implements PluginInstance {
   }
 }
 
-function asRequest([headers, rawQuery]: readonly [Headers, string?]): Request {
-  const request = { headers, method: '', credential: undefined };
-  return rawQuery === undefined ? request : { ...request, rawQuery };
+function asRequest(
+  [headers, rawQuery]: readonly [Headers, string?],
+  method = '',
+  credential?: Credential,
+  client?: Client,
+): Request {
+  return { headers, rawQuery, method, credential, body: undefined, client };
 }
 
 function countValues(headers: Headers): number {

@@ -3,7 +3,7 @@
  * Source: kong/include/kong/pluginsocket.proto, Kong 3.9.3. An unset string arrives as absent or as "".
  */
 import type { Consumer, Credential, RawBody } from '../plugin/kong.ts';
-import { decodeValue, encodeStruct, type StructValue } from './struct.ts';
+import { decodeList, encodeStruct, type StructValue } from './struct.ts';
 import { BYTES, VARINT, WireReader, WireWriter, malformed } from './wire.ts';
 
 export type RpcCall = { readonly sequence: number | bigint } & (
@@ -131,26 +131,40 @@ export function decodeHeaders(bytes: Buffer): Record<string, readonly string[]> 
   const reader = new WireReader(bytes);
   while (!reader.done) {
     const tag = reader.tag();
-    if (tag === field(1, BYTES)) decodeHeader(reader.bytes(), headers);
+    if (tag === field(1, BYTES)) decodeHeader(reader.message(), headers);
     else reader.skip(tag & 7);
   }
   return headers;
 }
 
 /** One entry of a Struct: name and Value. The common Value, a single string, is read without a detour. */
-function decodeHeader(entry: Buffer, headers: Record<string, readonly string[]>): void {
-  const reader = new WireReader(entry);
+function decodeHeader(entry: WireReader, headers: Record<string, readonly string[]>): void {
   let name = '';
-  let values: readonly string[] = [''];
-  while (!reader.done) {
-    const tag = reader.tag();
-    if (tag === field(1, BYTES)) name = reader.string();
-    else if (tag === field(2, BYTES)) {
-      const value = decodeValue(reader.bytes(), 1);
-      values = Array.isArray(value) ? value.map(String) : [typeof value === 'string' ? value : ''];
-    } else reader.skip(tag & 7);
+  let values: readonly string[] = NO_VALUE;
+  while (!entry.done) {
+    const tag = entry.tag();
+    if (tag === field(1, BYTES)) name = entry.string();
+    else if (tag === field(2, BYTES)) values = decodeHeaderValues(entry.message());
+    else entry.skip(tag & 7);
   }
   headers[name] = values;
+}
+
+const NO_VALUE: readonly string[] = [''];
+
+/** A Value that holds a string or a list of them. What is neither counts as empty, as an absent one does. */
+function decodeHeaderValues(value: WireReader): readonly string[] {
+  let values: readonly string[] = NO_VALUE;
+  while (!value.done) {
+    const tag = value.tag();
+    if (tag === field(3, BYTES)) values = [value.string()];
+    else if (tag === field(6, BYTES)) values = decodeList(value.message(), 1).map(String);
+    else {
+      value.skip(tag & 7);
+      values = NO_VALUE;
+    }
+  }
+  return values;
 }
 
 export function encodeInt(value: number): Buffer {

@@ -82,7 +82,7 @@ export function decodeValue(bytes: Buffer, depth: number): StructValue {
         value = decodeStruct(reader.bytes(), depth + 1);
         break;
       case (6 << 3) | BYTES:
-        value = decodeList(reader.bytes(), depth + 1);
+        value = decodeList(reader.message(), depth + 1);
         break;
       default:
         reader.skip(tag & 7);
@@ -91,9 +91,8 @@ export function decodeValue(bytes: Buffer, depth: number): StructValue {
   return value;
 }
 
-function decodeList(bytes: Buffer, depth: number): StructValue[] {
+export function decodeList(reader: WireReader, depth: number): StructValue[] {
   const values: StructValue[] = [];
-  const reader = new WireReader(bytes);
   while (!reader.done) {
     const tag = reader.tag();
     if (tag === ((1 << 3) | BYTES)) values.push(decodeValue(reader.bytes(), depth + 1));

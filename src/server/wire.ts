@@ -35,6 +35,11 @@ export class WireReader {
 
   /** An unsigned varint that must fit 32 bits; larger ones (negative int32 are sent with ten bytes) are cut to 32. */
   varint32(): number {
+    const first = this.#bytes[this.#at] ?? 0;
+    if (first < 0x80 && this.#at < this.#end) {
+      this.#at += 1;
+      return first;
+    }
     let value = 0;
     for (let shift = 0; shift < 70; shift += 7) {
       if (this.#at >= this.#end) throw malformed('a varint is cut off');
@@ -84,6 +89,13 @@ export class WireReader {
     const length = this.varint32();
     const start = this.#take(length);
     return this.#bytes.subarray(start, start + length);
+  }
+
+  /** An embedded message, read in place. */
+  message(): WireReader {
+    const length = this.varint32();
+    const start = this.#take(length);
+    return new WireReader(this.#bytes, start, start + length);
   }
 
   /** UTF-8; bytes that are not become U+FFFD. */
