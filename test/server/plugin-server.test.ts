@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { HkaError } from '../../src/lib/errors.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import type { Kong, KongEvent, PluginDefinition } from '../../src/plugin/kong.ts';
+import { PluginServer } from '../../src/server/plugin-server.ts';
 import { SocketServer, type SocketServerOptions } from '../../src/server/socket-server.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { headersReply, PluginSocket, stringReply } from '../helpers/plugin-socket.ts';
@@ -470,6 +471,27 @@ test('a path that is too long for a socket is refused with its length', async ()
   } catch (error) {
     assert.match((error as HkaError).message, /bytes, allowed are 99/);
   }
+});
+
+test('connections that are shed stay open until an event comes, which is never lost: Kong repeats it', async () => {
+  const own = join(folder, 'shed.sock');
+  const shedding = new PluginServer(OPTIONS, [plugin], logger);
+  await shedding.listen(own);
+  const peers = await Promise.all(Array.from({ length: 4 }, () => PluginSocket.open(own)));
+  const instance = (await peers[0]?.start('under-test', {})) ?? 0;
+  for (const peer of peers) assert.is((await peer.event(instance, {})).end, 'return');
+  let ran = 0;
+  access = async () => void (ran += 1);
+  shedding.shed(0.5);
+  // What is no event is still answered: it would tell Kong nothing about this connection.
+  assert.ok(peers.every((peer) => !peer.closed));
+  assert.type(await peers[0]?.start('under-test', {}), 'number');
+  const ends = [];
+  for (const peer of peers) ends.push((await peer.event(instance, {})).end);
+  assert.equal(ends.toSorted(), ['closed', 'closed', 'return', 'return']);
+  assert.is(ran, 2);
+  for (const peer of peers) peer.close();
+  await shedding.close();
 });
 
 test.run();
