@@ -151,7 +151,7 @@ export const serverConfigSchema = {
           "default": 0
         },
         "min_active_workers": {
-          "description": "Workers that take connections even when one would keep up. The others stand by: they take over when one dies or hangs, and join in under load.",
+          "description": "Workers that take connections even when one would keep up. The others stand by: they take over when one dies or hangs, and join in under load, up to half as many as there are cores.",
           "type": "integer",
           "minimum": 1,
           "maximum": 64,

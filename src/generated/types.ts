@@ -41,7 +41,7 @@ export interface ServerConfig {
     socket_group?: number;
     /** Processes that serve Kong. 0 takes as many as there are cores, at most 4. Several need a supervisor process besides. */
     workers: number;
-    /** Workers that take connections even when one would keep up. The others stand by: they take over when one dies or hangs, and join in under load. */
+    /** Workers that take connections even when one would keep up. The others stand by: they take over when one dies or hangs, and join in under load, up to half as many as there are cores. */
     min_active_workers: number;
     /** A request not decided after this time is answered 503. Keep it below Kong's 60 s. Unit: ms. */
     event_deadline_ms: number;

@@ -12,6 +12,14 @@ const HOT_BEATS = 3;
 const CALM = 0.45;
 const CALM_MS = 30_000;
 
+/**
+ * The most that may take connections. Kong's workers need the same cores, and more of them than we do: on a machine of two, a
+ * second process of ours costs what it brings, and every new connection wakes both.
+ */
+export function activeLimit(workers: number, min: number, cores: number): number {
+  return Math.min(workers, Math.max(min, Math.floor(cores / 2), 1));
+}
+
 export class ActiveCount {
   readonly #min: number;
   readonly #max: number;

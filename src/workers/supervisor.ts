@@ -8,6 +8,7 @@
  */
 import { fork, type ChildProcess, type SendHandle } from 'node:child_process';
 import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { toHkaError } from '../lib/errors.ts';
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
@@ -20,7 +21,7 @@ import type { StoreChange } from '../store/store.ts';
 import { parseReference, type SecretReference } from '../vault/reference.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { SocketHandle } from '../server/plugin-server.ts';
-import { ActiveCount } from './active-count.ts';
+import { ActiveCount, activeLimit } from './active-count.ts';
 import { InstanceRegistry } from './instance-registry.ts';
 import { BEAT_MS, type Question, type ToSupervisor, type ToWorker } from './messages.ts';
 import type { VerdictAnswer } from './remote-verifier.ts';
@@ -95,7 +96,11 @@ export class Supervisor {
     this.#authority = authority;
     this.#logger = logger;
     this.#logOnce = createLogOnce(logger);
-    this.#activeCount = new ActiveCount(config.server.minActiveWorkers, config.server.workers);
+    const { workers, minActiveWorkers } = config.server;
+    this.#activeCount = new ActiveCount(
+      minActiveWorkers,
+      activeLimit(workers, minActiveWorkers, availableParallelism()),
+    );
     this.#relievedAt = this.#activeCount.wanted;
     this.#stopListening = authority.onChange((change) =>
       this.#tellAll({ kind: 'changed', ids: change.kind === 'all' ? null : change.ids }),

@@ -1,6 +1,6 @@
 /** How many workers take connections: one while it keeps up, more under load, fewer again after a calm time. */
 import * as assert from 'uvu/assert';
-import { ActiveCount } from '../../src/workers/active-count.ts';
+import { ActiveCount, activeLimit } from '../../src/workers/active-count.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('active workers');
@@ -54,6 +54,15 @@ test('so many as are asked for stay, but not more than there are', () => {
   beats(count, [0, 0], 0, 300);
   assert.is(count.wanted, 2);
   assert.is(new ActiveCount(8, 3).wanted, 3);
+});
+
+test('no more take connections than half the cores, unless more are asked for, and never more than there are', () => {
+  assert.is(activeLimit(2, 1, 1), 1);
+  assert.is(activeLimit(2, 1, 2), 1);
+  assert.is(activeLimit(4, 1, 4), 2);
+  assert.is(activeLimit(4, 1, 64), 4);
+  assert.is(activeLimit(4, 3, 2), 3);
+  assert.is(activeLimit(2, 8, 4), 2);
 });
 
 test.run();
