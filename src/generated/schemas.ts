@@ -391,7 +391,7 @@ export const serverConfigSchema = {
           "default": 10
         },
         "delay_ms": {
-          "description": "About how long refusals are held back while they are many times the good requests. 0 answers at once.",
+          "description": "The longest a refusal is held back, at least half as long, while refusals are many times the good requests. 0 answers at once.",
           "type": "integer",
           "minimum": 0,
           "maximum": 4000,

@@ -1,7 +1,7 @@
 /**
  * Slows guessing down. Failures are counted for each client address and each key id in token buckets; who has used them
  * up gets 429 in place of 401, and keys of a form that could be guessed are no longer looked at for that address. While
- * failures stand in the way of good requests, they are answered a second later.
+ * failures stand in the way of good requests, they are answered a little later (delayMs at most).
  *
  * Invariant: nothing here stands in the way of a key that can't be guessed (an issued one, or an imported one of 128 bits)
  * or that is already verified: whatever others do, from wherever, can't lock such a key out. Memory is bounded; the
@@ -89,7 +89,7 @@ export interface ThrottleOptions {
   readonly addressPerSecond: number;
   readonly keyIdBurst: number;
   readonly keyIdPerSecond: number;
-  /** How long an answer is held back that says there were too many failures. */
+  /** The longest a refusal is held back. */
   readonly delayMs: number;
   /** Answers held back at once. */
   readonly maxDelayed: number;
@@ -224,8 +224,7 @@ export class GuessThrottle {
   async holdBack(signal: AbortSignal): Promise<void> {
     this.#delayed += 1;
     try {
-      // At times of their own: what came together would else go together, and stand in the way then.
-      await delay(this.#delayMs * (0.5 + Math.random()), undefined, { signal, ref: false });
+      await delay(heldBackMs(this.#delayMs, Math.random()), undefined, { signal, ref: false });
     } catch {
       // There is nobody to answer.
     } finally {
@@ -245,6 +244,11 @@ export class GuessThrottle {
     this.#admitted = 0;
     this.#window = window;
   }
+}
+
+/** At times of their own: what came together would else go together, and stand in the way then. `random`: 0 to 1. */
+export function heldBackMs(delayMs: number, random: number): number {
+  return delayMs * (0.5 + random / 2);
 }
 
 /** An IPv6 client has a /64 of addresses to itself. */

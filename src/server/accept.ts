@@ -47,6 +47,8 @@ function readShared(handle: object, onBytes: (bytes: Buffer) => void): Socket {
       buffer: BUFFER,
       callback: (length: number) => {
         onBytes(BUFFER.subarray(0, length));
+        // Keys were in it.
+        BUFFER.fill(0, 0, length);
         return true;
       },
     },

@@ -40,6 +40,8 @@ export interface ConnectionContext {
   /** Told when an event begins (+1) and ends (-1). */
   readonly countEvent: (by: 1 | -1) => void;
   readonly isDraining: () => boolean;
+  /** Whether a connection that is to leave may do so now. */
+  readonly mayLeave: () => boolean;
 }
 
 /** A peer that sends but never reads is cut off when this much waits for it. */
@@ -145,7 +147,12 @@ export class Connection {
       case 'handle_event': {
         const instance = instances.get(call.instanceId);
         // Kong takes a closed connection as a lost instance, starts it again and repeats the event: just what is needed.
-        if (instance === undefined || this.#leaving || this.#context.isDraining()) this.#socket.destroy();
+        if (
+          instance === undefined ||
+          this.#context.isDraining() ||
+          (this.#leaving && this.#context.mayLeave())
+        )
+          this.#socket.destroy();
         else this.#startEvent(call.sequence, call.eventName, instance);
         return;
       }
@@ -271,6 +278,7 @@ export class Connection {
     if (event !== this.#event || this.#timer === undefined) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#setWaiting(false);
     this.#context.countEvent(-1);
     switch (event.state) {
       case 'finished':

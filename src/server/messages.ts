@@ -4,7 +4,7 @@
  */
 import type { Consumer, Credential, RawBody } from '../plugin/kong.ts';
 import { decodeList, encodeStruct, type StructValue } from './struct.ts';
-import { BYTES, VARINT, WireReader, WireWriter, malformed } from './wire.ts';
+import { BYTES, FIXED64, VARINT, WireReader, WireWriter, malformed } from './wire.ts';
 
 export type RpcCall = { readonly sequence: number | bigint } & (
   | { readonly kind: 'get_plugin_names' }
@@ -154,18 +154,29 @@ const NO_VALUE: readonly string[] = [''];
 
 /** A Value that holds a string or a list of them. What is neither counts as empty, as an absent one does. */
 function decodeHeaderValues(value: WireReader): readonly string[] {
-  let values: readonly string[] = NO_VALUE;
+  let values: readonly StructValue[] = NO_VALUE;
   while (!value.done) {
     const tag = value.tag();
-    if (tag === field(3, BYTES)) values = [value.string()];
-    else if (tag === field(6, BYTES)) values = decodeList(value.message(), 1).map(String);
-    else {
-      value.skip(tag & 7);
-      values = NO_VALUE;
+    const wireType = tag & 7;
+    if (tag === field(3, BYTES)) {
+      values = [value.string()];
+    } else if (tag === field(6, BYTES)) {
+      values = decodeList(value.message(), 2);
+    } else {
+      value.skip(wireType);
+      // The other kinds of a Value: null, number, boolean, struct. The last one counts.
+      if (OTHER_KINDS.has(tag)) values = NO_VALUE;
     }
   }
-  return values;
+  return values.map(String);
 }
+
+const OTHER_KINDS: ReadonlySet<number> = new Set([
+  field(1, VARINT),
+  field(2, FIXED64),
+  field(4, VARINT),
+  field(5, BYTES),
+]);
 
 export function encodeInt(value: number): Buffer {
   return new WireWriter().varintField(1, value).finish();

@@ -67,7 +67,7 @@ export class Pacing {
 
   readonly #look = (): void => {
     const now = this.#now();
-    if (this.#lookedAt > this.#lastAt) this.#idleMs += now - this.#lookedAt;
+    if (this.#lookedAt > this.#lastAt) this.#idleMs += Math.min(now - this.#lookedAt, LOOK_MS);
     this.#lookedAt = now;
     if (this.#isWorthIt && now - this.#lastAt < LOOK_MS) this.#schedule(this.#look);
     else this.#scheduled = false;

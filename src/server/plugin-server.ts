@@ -30,17 +30,24 @@ const MAX_INSTANCES = 5000;
 /** The kernel cuts it to net.core.somaxconn. A pause of some seconds under load must not fill it. */
 const BACKLOG = 4096;
 const SWEEP_MS = 10_000;
+/**
+ * Kong takes the connection that it used last, so one request could meet all that are to leave, one after another, and
+ * each would start the instance again.
+ */
+const LEAVE_EVERY_MS = 50;
 
 export class PluginServer {
   readonly instances = new InstanceTable(MAX_INSTANCES);
   readonly #options: PluginServerOptions;
   readonly #logger: Logger;
+  readonly #now: () => number;
   readonly #context: ConnectionContext;
   readonly #connections = new Set<Connection>();
   readonly #limitLog = createLogLimiter(10_000);
   readonly #listeners = new Set<Server>();
   readonly #pacing = new Pacing();
   #runningEvents = 0;
+  #leftAt = -Infinity;
   #draining = false;
   #onDrained: (() => void) | undefined;
   #sweep: NodeJS.Timeout | undefined;
@@ -50,8 +57,10 @@ export class PluginServer {
     plugins: readonly PluginDefinition[],
     logger: Logger,
     shared?: SharedInstances,
+    now: () => number = () => performance.now(),
   ) {
     this.#options = options;
+    this.#now = now;
     this.#logger = logger;
     this.#context = {
       plugins: new Map(plugins.map((plugin) => [plugin.name, plugin])),
@@ -66,6 +75,7 @@ export class PluginServer {
       onClosed: (connection) => this.#connections.delete(connection),
       countEvent: (by) => this.#countEvent(by),
       isDraining: () => this.#draining,
+      mayLeave: () => this.#mayLeave(),
     };
   }
 
@@ -121,7 +131,7 @@ export class PluginServer {
     this.#listeners.clear();
   }
 
-  /** Ends this share (0 to 1) of the connections, each at its next event, which Kong repeats on a new one. */
+  /** Ends this share (0 to 1) of the connections, one after another, each at an event, which Kong repeats on a new one. */
   shed(share: number): void {
     let left = Math.ceil(this.#connections.size * share);
     for (const connection of this.#connections) {
@@ -163,6 +173,13 @@ export class PluginServer {
       ),
     );
     begin(() => undefined).destroy();
+  }
+
+  #mayLeave(): boolean {
+    const now = this.#now();
+    if (now - this.#leftAt < LEAVE_EVERY_MS) return false;
+    this.#leftAt = now;
+    return true;
   }
 
   #countEvent(by: 1 | -1): void {

@@ -230,7 +230,7 @@ export class Supervisor {
         this.#balance();
         return;
       case 'beat':
-        member.share = (message.cpuMs - member.cpuMs) / Math.max(1, member.heardAt - member.cpuAt);
+        member.share = Math.max(0, message.cpuMs - member.cpuMs) / Math.max(1, member.heardAt - member.cpuAt);
         member.cpuMs = message.cpuMs;
         member.cpuAt = member.heardAt;
         member.connections = message.connections;
@@ -362,7 +362,6 @@ export class Supervisor {
     const before = active.length;
     // Only to relieve the others: one that takes the place of another gets the connections that were that one's.
     const relieves = wanted > this.#relievedAt;
-    this.#relievedAt = wanted;
     while (active.length < wanted) {
       const next = standby.shift();
       if (next === undefined) break;
@@ -373,6 +372,8 @@ export class Supervisor {
       this.#activate(next);
       active.push(next);
     }
+    // Where nobody could be added, the next one that can be still relieves the others.
+    this.#relievedAt = Math.min(wanted, Math.max(this.#relievedAt, active.length));
     while (active.length > wanted) {
       const last = active.pop();
       if (last === undefined) break;

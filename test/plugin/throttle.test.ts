@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert';
 import { ManualClock } from '../../src/lib/clock.ts';
-import { FailureBuckets, GuessThrottle } from '../../src/plugin/throttle.ts';
+import { FailureBuckets, GuessThrottle, heldBackMs } from '../../src/plugin/throttle.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('throttling of guesses');
@@ -103,6 +103,13 @@ test('in a flood answers are held back, but never more than so many, and none wh
   for (const end of ends) end.abort();
   await Promise.all(held);
   assert.is(throttle.delayed, 0);
+});
+
+test('no answer is held back for longer than is configured: events have a deadline', () => {
+  for (const random of [0, 0.5, 0.999]) {
+    const ms = heldBackMs(4000, random);
+    assert.ok(ms >= 2000 && ms <= 4000, String(ms));
+  }
 });
 
 test('nothing is held back where no good request is in the way, or as many are good as bad', () => {

@@ -475,7 +475,8 @@ test('a path that is too long for a socket is refused with its length', async ()
 
 test('connections that are shed stay open until an event comes, which is never lost: Kong repeats it', async () => {
   const own = join(folder, 'shed.sock');
-  const shedding = new PluginServer(OPTIONS, [plugin], logger);
+  let now = 0;
+  const shedding = new PluginServer(OPTIONS, [plugin], logger, undefined, () => now);
   await shedding.listen(own);
   const peers = await Promise.all(Array.from({ length: 4 }, () => PluginSocket.open(own)));
   const instance = (await peers[0]?.start('under-test', {})) ?? 0;
@@ -487,10 +488,36 @@ test('connections that are shed stay open until an event comes, which is never l
   assert.ok(peers.every((peer) => !peer.closed));
   assert.type(await peers[0]?.start('under-test', {}), 'number');
   const ends = [];
-  for (const peer of peers) ends.push((await peer.event(instance, {})).end);
+  for (const peer of peers) {
+    ends.push((await peer.event(instance, {})).end);
+    now += 1000;
+  }
   assert.equal(ends.toSorted(), ['closed', 'closed', 'return', 'return']);
   assert.is(ran, 2);
   for (const peer of peers) peer.close();
+  await shedding.close();
+});
+
+test('a request does not meet one leaving connection after another: one ends at a time, the others serve', async () => {
+  const own = join(folder, 'shed.sock');
+  let now = 0;
+  const shedding = new PluginServer(OPTIONS, [plugin], logger, undefined, () => now);
+  await shedding.listen(own);
+  const peers = await Promise.all(Array.from({ length: 20 }, () => PluginSocket.open(own)));
+  const instance = (await peers[0]?.start('under-test', {})) ?? 0;
+  for (const peer of peers) assert.is((await peer.event(instance, {})).end, 'return');
+  shedding.shed(1);
+  const ends = [];
+  for (const peer of peers) ends.push((await peer.event(instance, {})).end);
+  assert.equal(
+    ends.filter((end) => end === 'closed'),
+    ['closed'],
+  );
+  const left = peers.filter((peer) => !peer.closed);
+  for (const peer of left) {
+    now += 1000;
+    assert.is((await peer.event(instance, {})).end, 'closed');
+  }
   await shedding.close();
 });
 
