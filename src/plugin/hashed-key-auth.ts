@@ -239,12 +239,12 @@ class HashedKeyAuth implements PluginInstance {
       }
       return outcome.kind === 'denied' ? { ...outcome, charged: true } : outcome;
     }
-    const known = await abortable(this.#runtime.verifier().recallShared(key), event.signal);
+    const known = await abortable(this.#runtime.verifier().recallShared(key), event);
     return known === undefined ? { kind: 'throttled' } : this.#decideVerified(kong, key, known);
   }
 
   async #verify(kong: Kong, event: KongEvent, key: string): Promise<Outcome> {
-    const verdict = await abortable(Promise.resolve(this.#runtime.verifier().verify(key)), event.signal);
+    const verdict = await abortable(Promise.resolve(this.#runtime.verifier().verify(key)), event);
     return this.#decideVerified(kong, key, verdict);
   }
 
@@ -312,8 +312,8 @@ class HashedKeyAuth implements PluginInstance {
     const { requestId } = await this.#client(kong, request);
     const waitSeconds = await this.#countFailure(kong, request, outcome);
     if (throttle.holdsBack) {
-      await throttle.holdBack(event.signal);
-      event.signal.throwIfAborted();
+      await throttle.holdBack(event);
+      if (event.endReason !== undefined) throw event.endReason;
     }
     if (waitSeconds === undefined && outcome.kind === 'denied') {
       requests.unauthorized += 1;
@@ -425,7 +425,7 @@ class HashedKeyAuth implements PluginInstance {
       const value = this.#runtime.secret(reference);
       values.set(
         header,
-        renderTemplate(template, value instanceof Promise ? await abortable(value, event.signal) : value),
+        renderTemplate(template, value instanceof Promise ? await abortable(value, event) : value),
       );
     }
     return values;

@@ -5,6 +5,7 @@
  * On our own server, calls that return nothing are sent together with the end of the event; calls that are made without
  * waiting for each other travel in one write.
  */
+import type { Lifetime } from '../lib/abortable.ts';
 
 export interface Consumer {
   readonly id: string;
@@ -72,10 +73,8 @@ export interface Kong {
 }
 
 /** What a phase handler gets to know about its event. */
-export interface KongEvent {
-  /** Aborts, with an HkaError as reason, when the time is up or the client is gone. */
-  readonly signal: AbortSignal;
-}
+/** Ends, with an HkaError as reason, when the time is up or the client is gone. */
+export type KongEvent = Lifetime;
 
 /** One configuration of a plugin. Its handler never throws: whatever goes wrong is answered 5xx. */
 export interface PluginInstance {

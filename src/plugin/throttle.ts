@@ -8,8 +8,9 @@
  * buckets that were used least recently are forgotten first.
  */
 import { isIPv6 } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
+import type { Lifetime } from '../lib/abortable.ts';
+import { Alarms } from '../lib/alarms.ts';
 import type { Clock } from '../lib/clock.ts';
 
 export interface BucketOptions {
@@ -119,6 +120,7 @@ export class GuessThrottle {
   readonly #clock: Clock;
   readonly #delayMs: number;
   readonly #maxDelayed: number;
+  readonly #alarms = new Alarms(10);
   #delayed = 0;
   #among = 1;
   #window = 0;
@@ -221,15 +223,19 @@ export class GuessThrottle {
    * guesses over so many connections gets as many answers a second, and the good ones get their turn. Resolves at once
    * when the event has ended.
    */
-  async holdBack(signal: AbortSignal): Promise<void> {
+  holdBack(event: Lifetime): Promise<void> {
+    if (event.endReason !== undefined) return Promise.resolve();
     this.#delayed += 1;
-    try {
-      await delay(heldBackMs(this.#delayMs, Math.random()), undefined, { signal, ref: false });
-    } catch {
-      // There is nobody to answer.
-    } finally {
-      this.#delayed -= 1;
-    }
+    return new Promise((resolve) => {
+      const release = (): void => {
+        this.#delayed -= 1;
+        forget();
+        cancel();
+        resolve();
+      };
+      const forget = event.onEnd(release);
+      const cancel = this.#alarms.set(heldBackMs(this.#delayMs, Math.random()), release);
+    });
   }
 
   #turn(): void {

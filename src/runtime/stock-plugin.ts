@@ -3,6 +3,7 @@
  * the request goes on: so nothing may leave `access`, and where no answer can be given the phase never ends, which Kong
  * answers itself. docs/stock-server.md says what that server can't guarantee.
  */
+import { Ending, type Lifetime } from '../lib/abortable.ts';
 import { kongConfigFields, PLUGIN_NAME, PLUGIN_PRIORITY, VERSION } from '../generated/kong-schema.ts';
 import { createLogger, describeError } from '../lib/logger.ts';
 import { HkaError } from '../lib/errors.ts';
@@ -40,7 +41,7 @@ class StockPlugin {
   async access(stock: StockKong): Promise<void> {
     try {
       const instance = await this.#instance;
-      await instance.access(adaptStockKong(stock), { signal: deadlineSignal() });
+      await instance.access(adaptStockKong(stock), untilDeadline());
     } catch {
       try {
         await stock.response.exit(500, '{"message":"An unexpected error occurred"}', {
@@ -53,13 +54,13 @@ class StockPlugin {
   }
 }
 
-function deadlineSignal(): AbortSignal {
-  const abort = new AbortController();
+function untilDeadline(): Lifetime {
+  const ending = new Ending();
   setTimeout(
-    () => abort.abort(new HkaError('HKA_EVENT_DEADLINE', `not decided within ${deadlineMs} ms`)),
+    () => ending.end(new HkaError('HKA_EVENT_DEADLINE', `not decided within ${deadlineMs} ms`)),
     deadlineMs,
   ).unref();
-  return abort.signal;
+  return ending;
 }
 
 export const stockPlugin = {

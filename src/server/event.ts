@@ -5,6 +5,7 @@
  * Invariant: an event ends exactly once, by `finish`, by `exit`, or because the connection is gone.
  */
 import type { KongEvent } from '../plugin/kong.ts';
+import { Ending } from '../lib/abortable.ts';
 import { HkaError } from '../lib/errors.ts';
 import { encodeFrames } from './frames.ts';
 import type { PdkChannel } from './pdk.ts';
@@ -26,8 +27,7 @@ export class ServerEvent implements PdkChannel, KongEvent {
   #queue: Buffer[] = [];
   #flushScheduled = false;
   #state: EventState = 'running';
-  #abort: AbortController | undefined;
-  #abortReason: Error | undefined;
+  readonly #ending = new Ending();
 
   constructor(send: (calls: readonly Buffer[]) => void) {
     this.#send = send;
@@ -47,11 +47,12 @@ export class ServerEvent implements PdkChannel, KongEvent {
     return this.#state === 'running' && this.#replies.length > 0;
   }
 
-  /** Made only for those who ask: most events are decided before anything could be aborted. */
-  get signal(): AbortSignal {
-    this.#abort ??= new AbortController();
-    if (this.#abortReason !== undefined) this.#abort.abort(this.#abortReason);
-    return this.#abort.signal;
+  get endReason(): Error | undefined {
+    return this.#ending.endReason;
+  }
+
+  onEnd(listener: (reason: Error) => void): () => void {
+    return this.#ending.onEnd(listener);
   }
 
   ask<T>(call: Buffer, decode: (reply: Buffer) => T): Promise<T> {
@@ -103,8 +104,7 @@ export class ServerEvent implements PdkChannel, KongEvent {
 
   /** Tells the handler that its time is up; it may still answer. */
   abort(reason: Error): void {
-    this.#abortReason = reason;
-    this.#abort?.abort(reason);
+    this.#ending.end(reason);
   }
 
   /** Takes the reply to the oldest call. False when none is owed. */

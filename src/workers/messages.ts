@@ -45,7 +45,7 @@ export type ToSupervisor =
       readonly fields: object;
       readonly message: string;
     }
-  | { readonly kind: 'question'; readonly id: number; readonly question: Question };
+  | { readonly kind: 'questions'; readonly questions: readonly NumberedQuestion[] };
 
 export type ToWorker =
   | {
@@ -67,7 +67,18 @@ export type ToWorker =
   | { readonly kind: 'changed'; readonly ids: readonly string[] | null }
   | { readonly kind: 'beat' }
   | { readonly kind: 'drain' }
-  | ({ readonly kind: 'answer'; readonly id: number } & Answer);
+  | { readonly kind: 'answers'; readonly answers: readonly NumberedAnswer[] };
+
+/** Several travel in one message: a message costs more than what most questions ask for. */
+export interface NumberedQuestion {
+  readonly id: number;
+  readonly question: Question;
+}
+
+export interface NumberedAnswer {
+  readonly id: number;
+  readonly answer: Answer;
+}
 
 export type Answer =
   | { readonly ok: true; readonly value: unknown }

@@ -23,7 +23,14 @@ import type { Secret } from '../lib/secret.ts';
 import type { SocketHandle } from '../server/plugin-server.ts';
 import { ActiveCount, activeLimit } from './active-count.ts';
 import { InstanceRegistry } from './instance-registry.ts';
-import { BEAT_MS, type Question, type ToSupervisor, type ToWorker } from './messages.ts';
+import {
+  BEAT_MS,
+  type Answer,
+  type NumberedAnswer,
+  type Question,
+  type ToSupervisor,
+  type ToWorker,
+} from './messages.ts';
 import type { VerdictAnswer } from './remote-verifier.ts';
 import { bindSocket } from './socket-handle.ts';
 
@@ -65,6 +72,8 @@ interface Member {
   events: number;
   delayed: number;
   requests: RequestCounts;
+  /** To be sent in one message. */
+  answers: NumberedAnswer[];
 }
 
 export class Supervisor {
@@ -189,6 +198,7 @@ export class Supervisor {
       events: 0,
       delayed: 0,
       requests: createRequestCounts(),
+      answers: [],
     };
     this.#nextMember += 1;
     this.#members.set(member.id, member);
@@ -261,20 +271,30 @@ export class Supervisor {
       case 'log':
         this.#logOnce(message.key, message.level, message.fields, message.message);
         return;
-      case 'question':
-        this.#answer(message.question).then(
-          (value) => this.#tell(member, { kind: 'answer', id: message.id, ok: true, value }),
-          (error: unknown) => {
-            const { code, message: text, details } = toHkaError(error);
-            if (code === 'HKA_INTERNAL')
-              this.#logger.error({ err: describeError(error) }, 'a question failed');
-            this.#tell(member, { kind: 'answer', id: message.id, ok: false, code, message: text, details });
-          },
-        );
+      case 'questions':
+        for (const { id, question } of message.questions) void this.#answer(member, id, question);
     }
   }
 
-  async #answer(question: Question): Promise<unknown> {
+  async #answer(member: Member, id: number, question: Question): Promise<void> {
+    const answer = await this.#find(question).then(
+      (value): Answer => ({ ok: true, value }),
+      (error: unknown): Answer => {
+        const { code, message, details } = toHkaError(error);
+        if (code === 'HKA_INTERNAL') this.#logger.error({ err: describeError(error) }, 'a question failed');
+        return { ok: false, code, message, details };
+      },
+    );
+    member.answers.push({ id, answer });
+    if (member.answers.length > 1) return;
+    setImmediate(() => {
+      const answers = member.answers;
+      member.answers = [];
+      this.#tell(member, { kind: 'answers', answers });
+    });
+  }
+
+  async #find(question: Question): Promise<unknown> {
     switch (question.kind) {
       case 'verify': {
         const verifier = this.#authority.verifier();

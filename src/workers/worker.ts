@@ -12,6 +12,8 @@ import {
   BEAT_MS,
   STALE_AFTER_MS,
   type Answer,
+  type NumberedAnswer,
+  type NumberedQuestion,
   type Question,
   type StartedInstance,
   type ToSupervisor,
@@ -24,8 +26,17 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
+/**
+ * In a flood of failures, questions are gathered for so long: nearly all are about keys that don't exist, and who waits for
+ * argon2 doesn't notice.
+ */
+const GATHER_MS = 5;
+
 class Supervisor implements Link {
+  /** Whether many questions are to be expected. */
+  isFlooded = (): boolean => false;
   readonly #pending = new Map<number, Pending>();
+  #questions: NumberedQuestion[] = [];
   #nextId = 1;
   #heardAt = 0;
 
@@ -42,15 +53,28 @@ class Supervisor implements Link {
       const id = this.#nextId;
       this.#nextId += 1;
       this.#pending.set(id, { resolve, reject });
-      this.tell({ kind: 'question', id, question });
+      this.#questions.push({ id, question });
+      if (this.#questions.length > 1) return;
+      if (this.isFlooded()) setTimeout(this.#send, GATHER_MS);
+      else setImmediate(this.#send);
     });
   }
+
+  readonly #send = (): void => {
+    const questions = this.#questions;
+    this.#questions = [];
+    this.tell({ kind: 'questions', questions });
+  };
 
   log(key: string, level: 'warn' | 'error', fields: object, message: string): void {
     this.tell({ kind: 'log', key, level, fields, message });
   }
 
-  answered(id: number, answer: Answer): void {
+  answered(answers: readonly NumberedAnswer[]): void {
+    for (const { id, answer } of answers) this.#answered(id, answer);
+  }
+
+  #answered(id: number, answer: Answer): void {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
     if (answer.ok) pending?.resolve(answer.value);
@@ -74,6 +98,7 @@ class Worker {
     this.#supervisor = supervisor;
     this.#logger = createLogger(begin.config.log.level);
     this.#runtime = new WorkerRuntime(begin.config, supervisor, this.#logger);
+    supervisor.isFlooded = () => this.#runtime.throttle.isFlooded;
     const plugins = [createHashedKeyAuth(this.#runtime)];
     this.#plugins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
     this.#server = new PluginServer(begin.config.server, plugins, this.#logger, {
@@ -118,8 +143,8 @@ class Worker {
       case 'changed':
         this.#runtime.verifier().forget(message.ids);
         return;
-      case 'answer':
-        this.#supervisor.answered(message.id, message);
+      case 'answers':
+        this.#supervisor.answered(message.answers);
         return;
       case 'drain':
         void this.#server.close().then(() => process.exit(0));

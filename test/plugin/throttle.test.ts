@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert';
+import { Ending } from '../../src/lib/abortable.ts';
 import { ManualClock } from '../../src/lib/clock.ts';
 import { FailureBuckets, GuessThrottle, heldBackMs } from '../../src/plugin/throttle.ts';
 import { suite } from '../helpers/suite.ts';
@@ -96,11 +97,11 @@ test('in a flood answers are held back, but never more than so many, and none wh
   const throttle = new GuessThrottle({ ...OPTIONS, delayMs: 3_600_000 }, new ManualClock());
   flood(throttle);
   assert.ok(throttle.holdsBack);
-  const ends = [new AbortController(), new AbortController()];
-  const held = ends.map(({ signal }) => throttle.holdBack(signal));
+  const ends = [new Ending(), new Ending()];
+  const held = ends.map((end) => throttle.holdBack(end));
   assert.is(throttle.delayed, 2);
   assert.not.ok(throttle.holdsBack);
-  for (const end of ends) end.abort();
+  for (const end of ends) end.end(new Error('the client is gone'));
   await Promise.all(held);
   assert.is(throttle.delayed, 0);
 });

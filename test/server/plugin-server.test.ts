@@ -216,14 +216,14 @@ test('a reply that is announced too large gives 500 by an exit', async () => {
   assert.is((await peer.readFrame())?.toString(), 'kong.response.exit');
 });
 
-test('an event that is not decided in time is answered 503, and its signal says so first', async () => {
+test('an event that is not decided in time is answered 503, and its handler is told first', async () => {
   await server.close();
   server = await start({ eventDeadlineMs: 300 });
   let reason: unknown;
   access = (_kong, event) =>
     new Promise(() => {
-      event.signal.addEventListener('abort', () => {
-        reason = event.signal.reason;
+      event.onEnd((ended) => {
+        reason = ended;
       });
     });
   const { peer, instance } = await opened();
@@ -278,7 +278,7 @@ test('a handler that goes on after its event cannot speak into the next one', as
 test('a connection that closes in the middle of an event frees everything', async () => {
   let aborted = false;
   access = async (kong, event) => {
-    event.signal.addEventListener('abort', () => {
+    event.onEnd(() => {
       aborted = true;
     });
     await kong.request.get_method();
