@@ -732,6 +732,49 @@ export const credentialsFileSchema = {
             "type": "string",
             "pattern": "^[0-9a-f]{8}$"
           },
+          "previous": {
+            "description": "The key that a rotation replaced, good for a while beside its successor.",
+            "type": "object",
+            "additionalProperties": false,
+            "required": [
+              "hash",
+              "pepper",
+              "until"
+            ],
+            "properties": {
+              "public_id": {
+                "description": "The id inside an issued key.",
+                "type": "string",
+                "pattern": "^[0-9A-Za-z]{12}$"
+              },
+              "index": {
+                "description": "Look-up index of an imported key: number of bits, colon, value in hex.",
+                "type": "string",
+                "pattern": "^([1-9]|[1-5][0-9]|6[0-4]):[0-9a-f]{1,16}$"
+              },
+              "hash": {
+                "description": "argon2id hash with its salt, as a PHC string.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 512
+              },
+              "pepper": {
+                "description": "The pepper version of hash, mac and index.",
+                "type": "string",
+                "pattern": "^[A-Za-z0-9._-]{1,32}$"
+              },
+              "mac": {
+                "description": "32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2.",
+                "type": "string",
+                "pattern": "^[0-9a-f]{8}$"
+              },
+              "until": {
+                "description": "From when on it is refused.",
+                "type": "string",
+                "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,3})?Z$"
+              }
+            }
+          },
           "name": {
             "description": "A name for people.",
             "type": "string",

@@ -214,6 +214,21 @@ export interface CredentialsFile {
     pepper: string;
     /** 32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2. */
     mac?: string;
+    /** The key that a rotation replaced, good for a while beside its successor. */
+    previous?: {
+      /** The id inside an issued key. */
+      public_id?: string;
+      /** Look-up index of an imported key: number of bits, colon, value in hex. */
+      index?: string;
+      /** argon2id hash with its salt, as a PHC string. */
+      hash: string;
+      /** The pepper version of hash, mac and index. */
+      pepper: string;
+      /** 32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2. */
+      mac?: string;
+      /** From when on it is refused. */
+      until: string;
+    };
     /** A name for people. */
     name?: string;
     /** Tags, as in Kong. */

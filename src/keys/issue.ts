@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { HkaError } from '../lib/errors.ts';
 import type { Secret } from '../lib/secret.ts';
-import type { ConsumerRef, CredentialRecord } from '../store/record.ts';
+import type { ConsumerRef, CredentialRecord, KeyRecord } from '../store/record.ts';
 import { generateKey, hasIssuedForm, MAX_KEY_LENGTH } from './format.ts';
 import type { KeyHasher } from './hasher.ts';
 import { keyIndex64, keyMac, truncateIndex } from './mac.ts';
@@ -25,15 +25,24 @@ export async function issueKey(
   pepper: PepperVersion,
   hasher: KeyHasher,
 ): Promise<{ key: Secret; record: CredentialRecord }> {
+  const { key, stored } = await makeKey(prefix, pepper, hasher);
+  return { key, record: { ...common(wanted), ...stored } };
+}
+
+/** Makes a key, and what it is verified with. The key in the result is the only copy there will ever be. */
+export async function makeKey(
+  prefix: string,
+  pepper: PepperVersion,
+  hasher: KeyHasher,
+): Promise<{ key: Secret; stored: KeyRecord }> {
   const { key, publicId } = generateKey(prefix);
   const text = key.reveal();
-  const record: CredentialRecord = {
-    ...common(wanted),
+  const stored: KeyRecord = {
     lookup: { kind: 'issued', publicId, mac: keyMac(pepper.macKey, text) },
     hash: await hasher.hash(text, pepper),
     pepper: pepper.id,
   };
-  return { key, record };
+  return { key, stored };
 }
 
 /**
@@ -70,7 +79,7 @@ export function whyNotImportable(key: Secret, prefix: string): string | undefine
   return undefined;
 }
 
-function common(wanted: NewCredential): Omit<CredentialRecord, 'lookup' | 'hash' | 'pepper'> {
+function common(wanted: NewCredential): Omit<CredentialRecord, keyof KeyRecord> {
   return {
     id: wanted.id ?? randomUUID(),
     version: 1,

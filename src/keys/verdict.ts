@@ -7,8 +7,10 @@ export type DenialReason = 'malformed' | 'unknown' | 'expired' | 'revoked';
 export interface VerifiedCredential {
   readonly id: string;
   readonly consumer: ConsumerRef;
-  /** Unix milliseconds. */
+  /** Unix milliseconds. Of a retiring key: when it retires, if that is sooner. */
   readonly expiresAt?: number;
+  /** Whether a rotation has replaced the key that was presented, which is still good for a while. */
+  readonly retiring?: true;
 }
 
 export type Verdict = (

@@ -16,6 +16,8 @@ export interface VerifiedEntry {
   /** Identifies the hash that was verified; a row with another hash needs argon2 again. */
   readonly hash: string;
   readonly expiresAt: number | undefined;
+  /** Whether a rotation has replaced the key. */
+  readonly retiring: boolean;
   /** When the row was last read; 0 when it must be read again before use. */
   checkedAt: number;
 }

@@ -7,7 +7,14 @@
  */
 import { silentLogger, type Logger } from '../lib/logger.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
-import { indexToken, stateOf, type CredentialRecord } from '../store/record.ts';
+import {
+  indexToken,
+  keysOf,
+  stateOf,
+  type CredentialRecord,
+  type CredentialState,
+  type KeyRecord,
+} from '../store/record.ts';
 import type { CredentialStore, StoreChange } from '../store/store.ts';
 import { MAX_KEY_LENGTH, parseKey } from './format.ts';
 import type { KeyHasher } from './hasher.ts';
@@ -19,10 +26,16 @@ import {
   type VerificationCacheOptions,
   type VerifiedEntry,
 } from './verification-cache.ts';
-import type { DenialReason, Verdict, Verifier } from './verdict.ts';
+import type { DenialReason, Verdict, VerifiedCredential, Verifier } from './verdict.ts';
 
 /** Argon2 computations that one presented key may cost, whatever the store holds. */
 const MAX_CANDIDATES = 4;
+
+/** A key of a credential. */
+interface StoredKey {
+  readonly row: CredentialRecord;
+  readonly key: KeyRecord & { readonly until?: number };
+}
 
 export interface VerifierOptions {
   readonly prefix: string;
@@ -139,7 +152,8 @@ export class KeyVerifier implements Verifier {
       this.counts.rowReads += 1;
       const seen = this.#changes;
       const row = await this.#store.get(entry.credentialId);
-      if (row !== undefined && row.hash === entry.hash) return this.#conclude(slot, row, seen, true);
+      const key = row === undefined ? undefined : keyWithHash(row, entry.hash);
+      if (row !== undefined && key !== undefined) return this.#conclude(slot, { row, key }, seen, true);
       this.cache.deleteVerified(slot);
     }
     let seen = this.#changes;
@@ -148,26 +162,35 @@ export class KeyVerifier implements Verifier {
       const candidates =
         publicId === undefined ? await this.#findImported(key) : await this.#findIssued(key, publicId);
       const match = await this.#firstMatch(key, candidates);
-      if (match.record === undefined) return this.#refuse(slot, match.reason, seen);
+      if (match.found === undefined) return this.#refuse(slot, match.reason, seen);
       // argon2 took its time: the row may have been revoked, rotated or deleted meanwhile.
       seen = this.#changes;
-      const now = await this.#store.get(match.record.id);
-      if (now !== undefined && now.hash === match.record.hash) {
-        const verdict = this.#conclude(slot, now, seen, false);
-        if (verdict.ok) this.#rehasher?.consider(key, now);
+      const row = await this.#store.get(match.found.row.id);
+      const now = row === undefined ? undefined : keyWithHash(row, match.found.key.hash);
+      if (row !== undefined && now !== undefined) {
+        const verdict = this.#conclude(slot, { row, key: now }, seen, false);
+        // A key that a rotation has replaced ends soon; its hash is not worth computing anew.
+        if (verdict.ok && now.until === undefined) this.#rehasher?.consider(key, row);
         return verdict;
       }
     }
     return this.#refuse(slot, 'unknown', seen);
   }
 
-  async #findIssued(key: string, publicId: string): Promise<readonly CredentialRecord[]> {
+  async #findIssued(text: string, publicId: string): Promise<readonly StoredKey[]> {
     const row = await this.#store.findByPublicId(publicId);
-    if (row === undefined || row.lookup.kind !== 'issued') return [];
-    return macMatches(this.#peppers.get(row.pepper).macKey, key, row.lookup.mac) ? [row] : [];
+    if (row === undefined) return [];
+    return keysOf(row)
+      .filter(
+        ({ lookup, pepper }) =>
+          lookup.kind === 'issued' &&
+          lookup.publicId === publicId &&
+          macMatches(this.#peppers.get(pepper).macKey, text, lookup.mac),
+      )
+      .map((key) => ({ row, key }));
   }
 
-  async #findImported(key: string): Promise<readonly CredentialRecord[]> {
+  async #findImported(key: string): Promise<readonly StoredKey[]> {
     const lengths = await this.#store.indexLengths();
     const tokensByPepper = new Map<string, Set<string>>();
     for (const { bits, pepper } of lengths) {
@@ -178,10 +201,15 @@ export class KeyVerifier implements Verifier {
         tokens.add(indexToken(bits, truncateIndex(keyIndex64(version.indexKey, key), bits))),
       );
     }
-    const found: CredentialRecord[] = [];
+    const found: StoredKey[] = [];
     for (const [pepper, tokens] of tokensByPepper) {
-      const rows = await this.#store.findByIndex([...tokens], 4 * MAX_CANDIDATES);
-      found.push(...rows.filter((row) => row.pepper === pepper));
+      for (const row of await this.#store.findByIndex([...tokens], 4 * MAX_CANDIDATES)) {
+        for (const stored of keysOf(row)) {
+          const { lookup } = stored;
+          if (stored.pepper !== pepper || lookup.kind !== 'imported') continue;
+          if (tokens.has(indexToken(lookup.bits, lookup.index))) found.push({ row, key: stored });
+        }
+      }
     }
     return found;
   }
@@ -189,12 +217,12 @@ export class KeyVerifier implements Verifier {
   /** The first active candidate that argon2 agrees with, else why there is none. */
   async #firstMatch(
     key: string,
-    candidates: readonly CredentialRecord[],
-  ): Promise<{ record: CredentialRecord } | { record?: undefined; reason: DenialReason }> {
+    candidates: readonly StoredKey[],
+  ): Promise<{ found: StoredKey } | { found?: undefined; reason: DenialReason }> {
     let reason: DenialReason = 'unknown';
     let computed = 0;
     for (const candidate of candidates) {
-      const state = stateOf(candidate, this.#clock.now());
+      const state = stateOfKey(candidate, this.#clock.now());
       if (state !== 'active') {
         reason = state;
         continue;
@@ -207,9 +235,8 @@ export class KeyVerifier implements Verifier {
         break;
       }
       computed += 1;
-      if (await this.#hasher.verify(key, candidate.hash, this.#peppers.get(candidate.pepper))) {
-        return { record: candidate };
-      }
+      const { hash, pepper } = candidate.key;
+      if (await this.#hasher.verify(key, hash, this.#peppers.get(pepper))) return { found: candidate };
     }
     return { reason };
   }
@@ -218,8 +245,8 @@ export class KeyVerifier implements Verifier {
    * The row's hash is known to be the key's; only the row's state decides now. `seen` is the number of changes when the
    * row was asked for: a change announced since then may be about it, so the entry is read again at its next use.
    */
-  #conclude(slot: string, row: CredentialRecord, seen: number, cached: boolean): Verdict {
-    const state = stateOf(row, this.#clock.now());
+  #conclude(slot: string, { row, key }: StoredKey, seen: number, cached: boolean): Verdict {
+    const state = stateOfKey({ row, key }, this.#clock.now());
     if (state !== 'active') {
       this.cache.deleteVerified(slot);
       return this.#refuse(slot, state, seen);
@@ -227,8 +254,9 @@ export class KeyVerifier implements Verifier {
     const entry: VerifiedEntry = {
       credentialId: row.id,
       consumer: row.consumer,
-      hash: row.hash,
-      expiresAt: row.expiresAt,
+      hash: key.hash,
+      expiresAt: earlier(row.expiresAt, key.until),
+      retiring: key.until !== undefined,
       checkedAt: seen === this.#changes ? this.#clock.now() : 0,
     };
     this.cache.setVerified(slot, entry);
@@ -236,9 +264,11 @@ export class KeyVerifier implements Verifier {
   }
 
   #grant(entry: VerifiedEntry, cached: boolean, seen = this.#changes): Verdict {
-    if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now()) return this.#deny('expired');
+    if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now())
+      return this.#deny(entry.retiring ? 'revoked' : 'expired');
     this.counts.verified += 1;
-    const credential = { id: entry.credentialId, consumer: entry.consumer };
+    const { credentialId: id, consumer, retiring } = entry;
+    const credential: VerifiedCredential = { id, consumer, ...(retiring ? { retiring: true } : {}) };
     return {
       ok: true,
       credential: entry.expiresAt === undefined ? credential : { ...credential, expiresAt: entry.expiresAt },
@@ -268,4 +298,21 @@ export class KeyVerifier implements Verifier {
     // Also for changes of known rows: an expiry may have been moved, and a refusal would outlive it.
     this.cache.clearRefused();
   }
+}
+
+/** The key whose hash this is; undefined when the row has it no more. */
+function keyWithHash(row: CredentialRecord, hash: string): StoredKey['key'] | undefined {
+  return keysOf(row).find((key) => key.hash === hash);
+}
+
+/** A key that a rotation has replaced is revoked when its overlap ends. */
+function stateOfKey({ row, key }: StoredKey, nowMs: number): CredentialState {
+  const state = stateOf(row, nowMs);
+  if (state !== 'active' || key.until === undefined) return state;
+  return key.until <= nowMs ? 'revoked' : 'active';
+}
+
+function earlier(a: number | undefined, b: number | undefined): number | undefined {
+  if (a === undefined) return b;
+  return b === undefined ? a : Math.min(a, b);
 }

@@ -21,17 +21,28 @@ export type Lookup =
       /** `bits` bits in lower-case hex. */ readonly index: string;
     };
 
-export interface CredentialRecord {
-  /** UUID; Kong and the upstream see it. */
-  readonly id: string;
-  /** Counts changes, from 1. */
-  readonly version: number;
-  readonly consumer: ConsumerRef;
+/** What one key of a credential is verified with. */
+export interface KeyRecord {
   readonly lookup: Lookup;
   /** argon2id, as a PHC string. */
   readonly hash: string;
   /** Pepper version of `hash` and of what is in `lookup`. */
   readonly pepper: string;
+}
+
+/** The key that a rotation replaced, good for a while beside its successor. */
+export interface PreviousKey extends KeyRecord {
+  /** From when on it is refused, in milliseconds since the Unix epoch. */
+  readonly until: number;
+}
+
+export interface CredentialRecord extends KeyRecord {
+  /** UUID; Kong and the upstream see it. */
+  readonly id: string;
+  /** Counts changes, from 1. */
+  readonly version: number;
+  readonly consumer: ConsumerRef;
+  readonly previous?: PreviousKey;
   readonly name?: string;
   readonly tags: readonly string[];
   /** All times in milliseconds since the Unix epoch. */
@@ -49,6 +60,16 @@ export function stateOf(record: CredentialRecord, nowMs: number): CredentialStat
   if (record.revokedAt !== undefined) return 'revoked';
   if (record.expiresAt !== undefined && record.expiresAt <= nowMs) return 'expired';
   return 'active';
+}
+
+/** The current key and, while there is one, the one before. */
+export function keysOf(record: CredentialRecord): readonly (KeyRecord & { readonly until?: number })[] {
+  return record.previous === undefined ? [record] : [record, record.previous];
+}
+
+/** The public ids of its keys. */
+export function publicIdsOf(record: CredentialRecord): readonly string[] {
+  return keysOf(record).flatMap(({ lookup }) => (lookup.kind === 'issued' ? [lookup.publicId] : []));
 }
 
 /** `bits:hex`, the form in which an index is stored and compared. */

@@ -1,10 +1,10 @@
 /**
- * What every credential store does. Implementations: file (here), SQL and Vault (to come). test/store/conformance.ts
- * holds what they have in common; an implementation is done when it passes.
+ * What every credential store does. Implementations: file/, sql/. test/store/conformance.ts holds what they have in
+ * common; an implementation is done when it passes.
  *
  * A store never sees a key. Reads give whole records, so that what a reader saw is of one version.
  */
-import type { CredentialRecord } from './record.ts';
+import type { CredentialRecord, KeyRecord } from './record.ts';
 
 /** What of a record may be changed. `null` removes an optional field. */
 export interface CredentialPatch {
@@ -13,9 +13,17 @@ export interface CredentialPatch {
   readonly expiresAt?: number | null;
   readonly revokedAt?: number;
   readonly revokedReason?: string;
+  /** Ends the overlap after a rotation. */
+  readonly previous?: null;
 }
 
-/** A re-hash of a key that has just been verified: replaces the hash only while `oldHash` is still the stored one. */
+/** A new key for a credential that stays what it is. */
+export interface KeyRotation extends KeyRecord {
+  /** How long the key it replaces stays good, in milliseconds since the Unix epoch; undefined: no longer. */
+  readonly previousUntil: number | undefined;
+}
+
+/** A re-hash of a current key that has just been verified: replaces the hash only while `oldHash` is still the stored one. */
 export interface HashReplacement {
   readonly id: string;
   readonly oldHash: string;
@@ -61,6 +69,11 @@ export interface CredentialStore {
   insert(records: readonly CredentialRecord[]): Promise<void>;
   /** Throws HKA_CREDENTIAL_NOT_FOUND; HKA_CONFLICT when `expectedVersion` is given and is not the stored one. */
   update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord>;
+  /**
+   * Replaces the key in one step; a key that was good beside it since an earlier rotation ends. Throws
+   * HKA_CREDENTIAL_NOT_FOUND, HKA_CONFLICT (see update) and HKA_CREDENTIAL_EXISTS when the public id is taken.
+   */
+  rotate(id: string, rotation: KeyRotation, expectedVersion?: number): Promise<CredentialRecord>;
   /** Throws HKA_CREDENTIAL_NOT_FOUND. */
   remove(id: string): Promise<void>;
   /** Whether it was replaced; false when the hash had changed or the record was gone. */

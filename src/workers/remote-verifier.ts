@@ -64,10 +64,15 @@ export class RemoteVerifier implements Verifier {
     const entry = this.#cache.getVerified(slot);
     const alive = this.#isLinkAlive();
     if (entry !== undefined && alive && this.#cache.isFresh(entry)) {
-      if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now()) return deny('expired');
+      if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now())
+        return deny(entry.retiring ? 'revoked' : 'expired');
       return {
         ok: true,
-        credential: { id: entry.credentialId, consumer: entry.consumer },
+        credential: {
+          id: entry.credentialId,
+          consumer: entry.consumer,
+          ...(entry.retiring ? { retiring: true as const } : {}),
+        },
         cached: true,
         seen: 0,
       };
@@ -129,6 +134,7 @@ export class RemoteVerifier implements Verifier {
       // The supervisor compares hashes; here only its word counts.
       hash: '',
       expiresAt: credential.expiresAt,
+      retiring: credential.retiring === true,
       checkedAt: answer.current ? this.#clock.now() : 0,
     });
     return { ok: true, credential, cached: false, seen: 0 };

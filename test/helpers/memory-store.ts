@@ -1,13 +1,15 @@
 /** A store in memory for tests of what stands above a store; what a store itself must do is in test/store/conformance.ts. */
-import { indexToken, type CredentialRecord } from '../../src/store/record.ts';
+import { notFound, patched, rehashed, rotated } from '../../src/store/changes.ts';
+import { indexToken, keysOf, publicIdsOf, type CredentialRecord } from '../../src/store/record.ts';
 import type {
   CredentialPatch,
   CredentialStore,
   HashReplacement,
   IndexLength,
+  KeyRotation,
   StoreChange,
 } from '../../src/store/store.ts';
-import { HkaError } from '../../src/lib/errors.ts';
+import type { HkaError } from '../../src/lib/errors.ts';
 
 export class MemoryStore implements CredentialStore {
   readonly kind = 'file';
@@ -38,9 +40,7 @@ export class MemoryStore implements CredentialStore {
     if (this.outage !== undefined) return Promise.reject(this.outage);
     this.lookups += 1;
     return Promise.resolve(
-      [...this.records.values()].find(
-        ({ lookup }) => lookup.kind === 'issued' && lookup.publicId === publicId,
-      ),
+      [...this.records.values()].find((record) => publicIdsOf(record).includes(publicId)),
     );
   }
   findByIndex(tokens: readonly string[], limit: number): Promise<readonly CredentialRecord[]> {
@@ -48,16 +48,18 @@ export class MemoryStore implements CredentialStore {
     this.lookups += 1;
     return Promise.resolve(
       [...this.records.values()]
-        .filter(
-          ({ lookup }) =>
-            lookup.kind === 'imported' && tokens.includes(indexToken(lookup.bits, lookup.index)),
+        .filter((record) =>
+          keysOf(record).some(
+            ({ lookup }) =>
+              lookup.kind === 'imported' && tokens.includes(indexToken(lookup.bits, lookup.index)),
+          ),
         )
         .slice(0, limit),
     );
   }
   indexLengths(): Promise<readonly IndexLength[]> {
     const lengths = new Map<string, { bits: number; pepper: string; count: number }>();
-    for (const { lookup, pepper } of this.records.values()) {
+    for (const { lookup, pepper } of [...this.records.values()].flatMap(keysOf)) {
       if (lookup.kind !== 'imported') continue;
       const slot = `${lookup.bits} ${pepper}`;
       const length = lengths.get(slot) ?? { bits: lookup.bits, pepper, count: 0 };
@@ -75,18 +77,10 @@ export class MemoryStore implements CredentialStore {
     return Promise.resolve();
   }
   update(id: string, patch: CredentialPatch): Promise<CredentialRecord> {
-    const { name: _name, expiresAt: _expiresAt, ...plain } = patch;
-    const record = this.records.get(id);
-    if (record === undefined) return Promise.reject(new HkaError('HKA_CREDENTIAL_NOT_FOUND', id));
-    const updated: CredentialRecord = {
-      ...record,
-      ...plain,
-      ...(typeof patch.expiresAt === 'number' ? { expiresAt: patch.expiresAt } : {}),
-      version: record.version + 1,
-    };
-    this.records.set(id, updated);
-    this.#announce({ kind: 'some', ids: [id], added: false });
-    return Promise.resolve(updated);
+    return this.#change(id, (record) => patched(record, patch));
+  }
+  rotate(id: string, rotation: KeyRotation): Promise<CredentialRecord> {
+    return this.#change(id, (record) => rotated(record, rotation));
   }
   remove(id: string): Promise<void> {
     this.records.delete(id);
@@ -96,19 +90,19 @@ export class MemoryStore implements CredentialStore {
   replaceHash(replacement: HashReplacement): Promise<boolean> {
     const record = this.records.get(replacement.id);
     if (record === undefined || record.hash !== replacement.oldHash) return Promise.resolve(false);
-    this.records.set(record.id, {
-      ...record,
-      hash: replacement.newHash,
-      pepper: replacement.pepper,
-      lookup: replacement.lookup,
-      version: record.version + 1,
-    });
-    this.#announce({ kind: 'some', ids: [record.id], added: false });
-    return Promise.resolve(true);
+    return this.#change(record.id, () => rehashed(record, replacement)).then(() => true);
   }
   onChange(listener: (change: StoreChange) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+  #change(id: string, make: (record: CredentialRecord) => CredentialRecord): Promise<CredentialRecord> {
+    const record = this.records.get(id);
+    if (record === undefined) return Promise.reject(notFound(id));
+    const changed = make(record);
+    this.records.set(id, changed);
+    this.#announce({ kind: 'some', ids: [id], added: false });
+    return Promise.resolve(changed);
   }
   #announce(change: StoreChange): void {
     for (const listener of this.#listeners) listener(change);

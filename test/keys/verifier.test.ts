@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keys/format.ts';
-import { importKey, issueKey } from '../../src/keys/issue.ts';
+import { importKey, issueKey, makeKey } from '../../src/keys/issue.ts';
 import type { KeyHasher } from '../../src/keys/hasher.ts';
 import { PepperRing } from '../../src/keys/pepper.ts';
 import { STRONG_INDEX_BITS, weakIndexBits } from '../../src/keys/strength.ts';
@@ -109,6 +109,69 @@ test('an imported key is good, strong and weak', async () => {
   assert.is(reason(await b.verifier.verify(strong)), 'ok');
   assert.is(reason(await b.verifier.verify('secret')), 'ok');
   assert.is(reason(await b.verifier.verify('secre')), 'unknown');
+});
+
+async function rotate(b: Bench, id: string, previousUntil: number | undefined): Promise<string> {
+  const { key, stored } = await makeKey('hka', b.peppers.current, b.hasher);
+  await b.store.rotate(id, { ...stored, previousUntil });
+  return key.reveal();
+}
+
+test('after a rotation both keys are good until the overlap ends, then the old one is revoked by itself (R9)', async () => {
+  const b = bench();
+  const { key: old, record } = await issue(b);
+  assert.is(reason(await b.verifier.verify(old)), 'ok');
+  const calls = b.hasher.calls;
+  const fresh = await rotate(b, record.id, b.clock.now() + 60_000);
+  const verdict = await b.verifier.verify(old);
+  assert.ok(verdict.ok && verdict.credential.retiring === true, 'it is told which of the two was presented');
+  assert.is(b.hasher.calls, calls + 1, 'one for the new key, none for the old one that was known');
+  const successor = await b.verifier.verify(fresh);
+  assert.ok(successor.ok && successor.credential.retiring === undefined);
+  assert.is(successor.ok && successor.credential.id, record.id, 'the same credential');
+  b.clock.advance(60_000);
+  assert.is(reason(await b.verifier.verify(old)), 'revoked');
+  assert.is(reason(await b.verifier.verify(fresh)), 'ok');
+});
+
+test('an old key that nobody has presented before is good during the overlap, too, and imported ones are', async () => {
+  const b = bench();
+  const { key: old, record } = await issue(b);
+  const imported = await importOne(b, 'secret', weakIndexBits(1, []));
+  await rotate(b, record.id, b.clock.now() + 1000);
+  await rotate(b, imported.id, b.clock.now() + 1000);
+  assert.is(reason(await b.verifier.verify(old)), 'ok');
+  assert.is(reason(await b.verifier.verify('secret')), 'ok');
+  b.clock.advance(1000);
+  assert.is(reason(await b.verifier.verify(old)), 'revoked');
+  assert.is(reason(await b.verifier.verify('secret')), 'revoked');
+});
+
+test('a rotation without overlap, and the end of one, refuse the old key at once', async () => {
+  const b = bench();
+  const { key: old, record } = await issue(b);
+  assert.is(reason(await b.verifier.verify(old)), 'ok');
+  const second = await rotate(b, record.id, undefined);
+  assert.is(reason(await b.verifier.verify(old)), 'unknown');
+  assert.is(reason(await b.verifier.verify(second)), 'ok');
+  const third = await rotate(b, record.id, b.clock.now() + 60_000);
+  assert.is(reason(await b.verifier.verify(second)), 'ok');
+  await b.store.update(record.id, { previous: null });
+  assert.is(reason(await b.verifier.verify(second)), 'unknown');
+  assert.is(reason(await b.verifier.verify(third)), 'ok');
+});
+
+test('a revoked or expired credential refuses both of its keys', async () => {
+  const b = bench();
+  const { key: old, record } = await issue(b, b.clock.now() + 100_000);
+  const fresh = await rotate(b, record.id, b.clock.now() + 1_000_000);
+  assert.is(reason(await b.verifier.verify(old)), 'ok');
+  b.clock.advance(100_000);
+  assert.is(reason(await b.verifier.verify(fresh)), 'expired');
+  assert.not.ok((await b.verifier.verify(old)).ok);
+  await b.store.update(record.id, { revokedAt: 1 });
+  assert.is(reason(await b.verifier.verify(old)), 'revoked');
+  assert.is(reason(await b.verifier.verify(fresh)), 'revoked');
 });
 
 test('a wrong guess at a known id costs no argon2', async () => {

@@ -271,6 +271,86 @@ export function storeConformance(name: string, open: () => Promise<StoreFixture>
     });
   });
 
+  on('rotates a key: the new one is found at once, the old one beside it', async ({ store, another }) => {
+    const record = issuedRecord({ name: 'n', tags: ['t'] });
+    await store.insert([record]);
+    const { lookup, hash, pepper } = issuedRecord({ pepper: '2' });
+    const rotation = { lookup, hash, pepper, previousUntil: CREATED + 60_000 };
+    const rotated = await store.rotate(record.id, rotation, 1);
+    const previous = {
+      lookup: record.lookup,
+      hash: record.hash,
+      pepper: record.pepper,
+      until: CREATED + 60_000,
+    };
+    assert.equal(rotated, { ...record, lookup, hash, pepper, previous, version: 2 });
+    assert.equal(await store.findByPublicId(publicIdOf(rotated)), rotated);
+    assert.equal(await store.findByPublicId(publicIdOf(record)), rotated);
+    assert.equal(await (await another()).findByPublicId(publicIdOf(record)), rotated);
+    await rejection('HKA_CREDENTIAL_EXISTS', store.insert([issuedRecord({ lookup: record.lookup })]));
+
+    const ended = await store.update(record.id, { previous: null });
+    assert.is(ended.previous, undefined);
+    assert.is(await store.findByPublicId(publicIdOf(record)), undefined);
+    assert.equal(await store.findByPublicId(publicIdOf(ended)), ended);
+  });
+
+  on('a second rotation, or one without overlap, ends the key before', async ({ store }) => {
+    const record = importedRecord(8, '0f');
+    await store.insert([record]);
+    const key = (): Pick<CredentialRecord, 'lookup' | 'hash' | 'pepper'> => {
+      const { lookup, hash, pepper } = issuedRecord();
+      return { lookup, hash, pepper };
+    };
+    const first = await store.rotate(record.id, { ...key(), previousUntil: CREATED });
+    assert.equal(await store.findByIndex(['8:0f'], 10), [first]);
+    assert.equal(await store.indexLengths(), [{ bits: 8, pepper: '1', count: 1 }]);
+    const second = await store.rotate(record.id, { ...key(), previousUntil: CREATED });
+    assert.equal(second.previous?.lookup, first.lookup);
+    assert.equal(await store.findByIndex(['8:0f'], 10), []);
+    assert.equal(await store.indexLengths(), []);
+    const third = await store.rotate(record.id, { ...key(), previousUntil: undefined });
+    assert.is(third.previous, undefined);
+    assert.is(third.version, 4);
+    for (const gone of [first, second]) {
+      assert.is(await store.findByPublicId(publicIdOf(gone)), undefined);
+    }
+  });
+
+  on('of two who rotate one version, one wins and nothing is lost', async ({ store, another }) => {
+    const record = issuedRecord();
+    const other = issuedRecord();
+    await store.insert([record, other]);
+    const second = await another();
+    const keys = [issuedRecord(), issuedRecord(), issuedRecord(), issuedRecord()];
+    const outcomes = await Promise.allSettled(
+      keys.map(({ lookup, hash, pepper }, at) =>
+        (at % 2 === 0 ? store : second).rotate(
+          record.id,
+          { lookup, hash, pepper, previousUntil: CREATED },
+          1,
+        ),
+      ),
+    );
+    const won = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+    assert.is(won.length, 1);
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected')
+        await rejection('HKA_CONFLICT', Promise.reject(outcome.reason as Error));
+    }
+    assert.equal(await (await another()).get(record.id), won[0]);
+    assert.equal(won[0]?.previous?.lookup, record.lookup);
+    const { lookup, hash, pepper } = issuedRecord({ lookup: other.lookup });
+    await rejection(
+      'HKA_CREDENTIAL_EXISTS',
+      store.rotate(record.id, { lookup, hash, pepper, previousUntil: undefined }),
+    );
+    await rejection(
+      'HKA_CREDENTIAL_NOT_FOUND',
+      store.rotate(randomUUID(), { lookup, hash, pepper, previousUntil: undefined }),
+    );
+  });
+
   on('removes a record and everything that finds it', async ({ store }) => {
     const [issued, imported] = [issuedRecord(), importedRecord(8, '0f')];
     await store.insert([issued, imported]);

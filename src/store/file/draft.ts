@@ -4,12 +4,11 @@
  *
  * Invariant: a draft only ever holds records that the file format takes; what a caller hands in is not trusted to.
  */
-import { HkaError } from '../../lib/errors.ts';
-import { formatViolations } from '../../lib/validate.ts';
-import type { CredentialRecord } from '../record.ts';
-import type { CredentialPatch, HashReplacement } from '../store.ts';
-import { rowOf } from './emit.ts';
-import { normalizeRecord, rowViolations, type CheckHash } from './format.ts';
+import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
+import { publicIdsOf, type CredentialRecord } from '../record.ts';
+import type { CredentialPatch, HashReplacement, KeyRotation } from '../store.ts';
+import { assertStorable } from '../storable.ts';
+import type { CheckHash } from './format.ts';
 import type { Snapshot } from './snapshot.ts';
 
 export class Draft {
@@ -31,85 +30,68 @@ export class Draft {
   insert(records: readonly CredentialRecord[]): void {
     const ids = new Set<string>();
     const publicIds = new Set<string>();
-    for (const { id, lookup } of records) {
+    for (const record of records) {
+      const { id } = record;
       if (ids.has(id) || this.records.has(id)) throw taken(id, 'this id');
       ids.add(id);
-      if (lookup.kind !== 'issued') continue;
-      if (publicIds.has(lookup.publicId) || this.#publicIds.has(lookup.publicId)) {
-        throw taken(id, 'its public id');
+      for (const publicId of publicIdsOf(record)) {
+        if (publicIds.has(publicId) || this.#publicIds.has(publicId)) throw taken(id, 'its public id');
+        publicIds.add(publicId);
       }
-      publicIds.add(lookup.publicId);
     }
     this.#put(records);
   }
 
   update(id: string, patch: CredentialPatch, expectedVersion?: number): CredentialRecord {
     const old = this.#existing(id);
-    if (expectedVersion !== undefined && old.version !== expectedVersion) {
-      throw new HkaError(
-        'HKA_CONFLICT',
-        `credential ${id} has version ${old.version}, not ${expectedVersion}: it was changed in the meantime`,
-        { details: { id, version: old.version } },
-      );
-    }
-    const { name: oldName, expiresAt: oldExpiry, ...rest } = old;
-    const name = patch.name === undefined ? oldName : patch.name;
-    const expiresAt = patch.expiresAt === undefined ? oldExpiry : patch.expiresAt;
-    return this.#replace({
-      ...rest,
-      version: old.version + 1,
-      ...(name === undefined || name === null ? {} : { name }),
-      ...(patch.tags === undefined ? {} : { tags: patch.tags }),
-      ...(expiresAt === undefined || expiresAt === null ? {} : { expiresAt }),
-      ...(patch.revokedAt === undefined ? {} : { revokedAt: patch.revokedAt }),
-      ...(patch.revokedReason === undefined ? {} : { revokedReason: patch.revokedReason }),
-    });
+    assertVersion(old, expectedVersion);
+    return this.#replace(patched(old, patch));
+  }
+
+  rotate(id: string, rotation: KeyRotation, expectedVersion?: number): CredentialRecord {
+    const old = this.#existing(id);
+    assertVersion(old, expectedVersion);
+    return this.#replace(rotated(old, rotation));
   }
 
   remove(id: string): void {
-    const { lookup } = this.#existing(id);
+    const record = this.#existing(id);
     this.records.delete(id);
-    if (lookup.kind === 'issued') this.#publicIds.delete(lookup.publicId);
+    for (const publicId of publicIdsOf(record)) this.#publicIds.delete(publicId);
     this.#changed = true;
   }
 
-  replaceHash({ id, oldHash, newHash, pepper, lookup }: HashReplacement): boolean {
-    const old = this.records.get(id);
-    if (old === undefined || old.hash !== oldHash) return false;
-    if (lookup.kind === 'issued') {
-      const owner = this.#publicIds.get(lookup.publicId);
-      if (owner !== undefined && owner !== id) throw taken(id, 'its public id');
-    }
-    this.#replace({ ...old, version: old.version + 1, hash: newHash, pepper, lookup });
+  replaceHash(replacement: HashReplacement): boolean {
+    const old = this.records.get(replacement.id);
+    if (old === undefined || old.hash !== replacement.oldHash) return false;
+    this.#replace(rehashed(old, replacement));
     return true;
   }
 
   #existing(id: string): CredentialRecord {
     const record = this.records.get(id);
-    if (record !== undefined) return record;
-    throw new HkaError('HKA_CREDENTIAL_NOT_FOUND', `no credential has the id ${id}`);
+    if (record === undefined) throw notFound(id);
+    return record;
   }
 
+  /** Throws HKA_CREDENTIAL_EXISTS when somebody else has its public id. */
   #replace(record: CredentialRecord): CredentialRecord {
+    for (const publicId of publicIdsOf(record)) {
+      const owner = this.#publicIds.get(publicId);
+      if (owner !== undefined && owner !== record.id) throw taken(record.id, 'its public id');
+    }
     const old = this.records.get(record.id);
     const [stored = record] = this.#put([record]);
-    if (old?.lookup.kind === 'issued') {
-      const { publicId } = old.lookup;
-      const kept = stored.lookup.kind === 'issued' && stored.lookup.publicId === publicId;
-      if (!kept) this.#publicIds.delete(publicId);
+    const kept = new Set(publicIdsOf(stored));
+    for (const publicId of old === undefined ? [] : publicIdsOf(old)) {
+      if (!kept.has(publicId)) this.#publicIds.delete(publicId);
     }
     return stored;
   }
 
   /** Throws HKA_USAGE for what the file could not be read back with. */
   #put(records: readonly CredentialRecord[]): CredentialRecord[] {
-    const copies = records.map(normalizeRecord);
-    const violations = rowViolations(copies.map(rowOf), this.#checkHash);
-    if (violations.length > 0) {
-      throw new HkaError('HKA_USAGE', `this can't be stored:\n${formatViolations(violations)}`, {
-        details: { violations },
-      });
-    }
+    const copies = assertStorable(records, this.#checkHash);
     for (const copy of copies) {
       this.records.set(copy.id, copy);
       this.#note(copy);
@@ -118,13 +100,7 @@ export class Draft {
     return copies;
   }
 
-  #note({ id, lookup }: CredentialRecord): void {
-    if (lookup.kind === 'issued') this.#publicIds.set(lookup.publicId, id);
+  #note(record: CredentialRecord): void {
+    for (const publicId of publicIdsOf(record)) this.#publicIds.set(publicId, record.id);
   }
-}
-
-function taken(id: string, what: string): HkaError {
-  return new HkaError('HKA_CREDENTIAL_EXISTS', `credential ${id}: ${what} is there already`, {
-    details: { id },
-  });
 }

@@ -5,7 +5,7 @@
  * Invariant: parseCredentials(formatCredentials(records)) gives the same records. Every string is quoted, so that no name
  * or tag, whoever chose it, can be taken for a number, a date or another field, by this or any other YAML reader.
  */
-import { indexToken, type CredentialRecord } from '../record.ts';
+import { indexToken, type CredentialRecord, type KeyRecord } from '../record.ts';
 import type { Row } from './format.ts';
 
 /** What the file begins with. Other comments do not outlive the next change by the program. */
@@ -45,11 +45,19 @@ function formatRow(row: Row): string {
   line('username', row.consumer.username, '      ');
   line('name', row.name);
   if (row.tags !== undefined) text += `    tags: [${row.tags.map(quoted).join(', ')}]\n`;
-  line('public_id', row.public_id);
-  line('mac', row.mac);
-  line('index', row.index);
-  line('hash', row.hash);
-  line('pepper', row.pepper);
+  const key = (lines: NonNullable<Row['previous']> | Row, indent: string): void => {
+    line('public_id', lines.public_id, indent);
+    line('mac', lines.mac, indent);
+    line('index', lines.index, indent);
+    line('hash', lines.hash, indent);
+    line('pepper', lines.pepper, indent);
+  };
+  key(row, '    ');
+  if (row.previous !== undefined) {
+    text += '    previous:\n';
+    key(row.previous, '      ');
+    line('until', row.previous.until, '      ');
+  }
   line('created_at', row.created_at);
   line('expires_at', row.expires_at);
   line('revoked_at', row.revoked_at);
@@ -66,22 +74,31 @@ function quoted(text: string): string {
 }
 
 export function rowOf(record: CredentialRecord): Row {
-  const { lookup, name, expiresAt, revokedAt, revokedReason } = record;
+  const { previous, name, expiresAt, revokedAt, revokedReason } = record;
   return {
     id: record.id,
     version: record.version,
     consumer: record.consumer,
-    ...(lookup.kind === 'issued'
-      ? { public_id: lookup.publicId, mac: lookup.mac }
-      : { index: indexToken(lookup.bits, lookup.index) }),
-    hash: record.hash,
-    pepper: record.pepper,
+    ...keyRowOf(record),
+    ...(previous === undefined
+      ? {}
+      : { previous: { ...keyRowOf(previous), until: isoTime(previous.until) } }),
     ...(name === undefined ? {} : { name }),
     ...(record.tags.length === 0 ? {} : { tags: [...record.tags] }),
     created_at: isoTime(record.createdAt),
     ...(expiresAt === undefined ? {} : { expires_at: isoTime(expiresAt) }),
     ...(revokedAt === undefined ? {} : { revoked_at: isoTime(revokedAt) }),
     ...(revokedReason === undefined ? {} : { revoked_reason: revokedReason }),
+  };
+}
+
+function keyRowOf({ lookup, hash, pepper }: KeyRecord): Pick<Row, 'hash' | 'pepper'> & Partial<Row> {
+  return {
+    ...(lookup.kind === 'issued'
+      ? { public_id: lookup.publicId, mac: lookup.mac }
+      : { index: indexToken(lookup.bits, lookup.index) }),
+    hash,
+    pepper,
   };
 }
 

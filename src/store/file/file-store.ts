@@ -22,6 +22,7 @@ import type {
   CredentialStore,
   HashReplacement,
   IndexLength,
+  KeyRotation,
   StoreChange,
   StoreHealth,
 } from '../store.ts';
@@ -132,6 +133,10 @@ class FileStore implements CredentialStore {
 
   update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord> {
     return this.#write((draft) => draft.update(id, patch, expectedVersion));
+  }
+
+  rotate(id: string, rotation: KeyRotation, expectedVersion?: number): Promise<CredentialRecord> {
+    return this.#write((draft) => draft.rotate(id, rotation, expectedVersion));
   }
 
   remove(id: string): Promise<void> {

@@ -8,7 +8,7 @@ import type { CredentialsFile } from '../../generated/types.ts';
 import { credentialsFileSchema } from '../../generated/schemas.ts';
 import { HkaError, messageOf } from '../../lib/errors.ts';
 import { formatViolations, violationsOf, type Violation } from '../../lib/validate.ts';
-import type { CredentialRecord, Lookup } from '../record.ts';
+import type { CredentialRecord, KeyRecord, Lookup, PreviousKey } from '../record.ts';
 import { parseYaml } from '../../lib/yaml.ts';
 
 /** One entry of the file. */
@@ -59,6 +59,14 @@ function rowsOf(document: unknown): readonly unknown[] {
   return Array.isArray(document.credentials) ? document.credentials : [];
 }
 
+/** What may be wrong with the part of a row, or of its `previous`, that a key is verified with. */
+interface KeyRow {
+  readonly public_id?: unknown;
+  readonly mac?: unknown;
+  readonly index?: unknown;
+  readonly hash?: unknown;
+}
+
 /** What the schema can't say. Runs on rows that break the schema, too. */
 function crossChecks(rows: readonly unknown[], checkHash: CheckHash): Violation[] {
   const violations: Violation[] = [];
@@ -69,38 +77,40 @@ function crossChecks(rows: readonly unknown[], checkHash: CheckHash): Violation[
     const row = candidate as { readonly [Name in keyof Row]?: unknown };
     const add = (field: string, message: string): void =>
       void violations.push({ path: `credentials[${at}].${field}`, message });
-    const once = (field: 'id' | 'public_id', seen: Map<string, number>): void => {
-      const value = row[field];
+    const once = (value: unknown, field: string, seen: Map<string, number>): void => {
       if (typeof value !== 'string') return;
       const first = seen.get(value);
       if (first === undefined) seen.set(value, at);
-      else add(field, `is the ${field} of credentials[${first}], too; each must be unique`);
+      else add(field, `is the ${field.split('.').at(-1)} of credentials[${first}], too; each must be unique`);
     };
-    once('id', ids);
-    once('public_id', publicIds);
-    checkLookup(row, add);
-    if (typeof row.hash === 'string') {
-      try {
-        checkHash(row.hash);
-      } catch (error) {
-        add('hash', messageOf(error));
-      }
-    }
-    for (const field of TIMES) {
-      const value = row[field];
+    const real = (value: unknown, field: string): void => {
       if (typeof value === 'string' && RFC3339.test(value) && !isRealTime(value)) {
         add(field, 'is not a time that exists');
       }
+    };
+    const checkKey = (key: KeyRow, inside: string): void => {
+      once(key.public_id, `${inside}public_id`, publicIds);
+      checkLookup(key, (field, message) => add(`${inside}${field}`, message));
+      if (typeof key.hash !== 'string') return;
+      try {
+        checkHash(key.hash);
+      } catch (error) {
+        add(`${inside}hash`, messageOf(error));
+      }
+    };
+    once(row.id, 'id', ids);
+    checkKey(row, '');
+    if (typeof row.previous === 'object' && row.previous !== null) {
+      checkKey(row.previous, 'previous.');
+      real((row.previous as { readonly until?: unknown }).until, 'previous.until');
     }
+    for (const field of TIMES) real(row[field], field);
   }
   return violations;
 }
 
 /** An issued key has public_id and mac, an imported one index, and neither anything of the other. */
-function checkLookup(
-  row: { readonly public_id?: unknown; readonly mac?: unknown; readonly index?: unknown },
-  add: (field: string, message: string) => void,
-): void {
+function checkLookup(row: KeyRow, add: (field: string, message: string) => void): void {
   if (row.public_id === undefined && row.index === undefined) {
     add('public_id', 'is missing; an issued key needs public_id and mac, an imported one needs index');
     return;
@@ -160,6 +170,7 @@ function recordOf(row: Row): CredentialRecord {
     lookup: lookupOf(row),
     hash: row.hash,
     pepper: row.pepper,
+    ...(row.previous === undefined ? {} : { previous: previousOf(row.previous) }),
     tags: row.tags ?? [],
     createdAt: Date.parse(row.created_at),
     ...(row.name === undefined ? {} : { name: row.name }),
@@ -169,15 +180,31 @@ function recordOf(row: Row): CredentialRecord {
   });
 }
 
-function lookupOf(row: Row): Lookup {
+function previousOf(row: NonNullable<Row['previous']>): PreviousKey {
+  return { lookup: lookupOf(row), hash: row.hash, pepper: row.pepper, until: Date.parse(row.until) };
+}
+
+function lookupOf(row: Pick<Row, 'public_id' | 'mac' | 'index'>): Lookup {
   if (row.public_id !== undefined) return { kind: 'issued', publicId: row.public_id, mac: row.mac ?? '' };
   const [bits = '', index = ''] = (row.index ?? '').split(':');
   return { kind: 'imported', bits: Number(bits), index };
 }
 
+function normalizeKey({ lookup, hash, pepper }: KeyRecord): KeyRecord {
+  return {
+    lookup: Object.freeze(
+      lookup.kind === 'issued'
+        ? { kind: lookup.kind, publicId: lookup.publicId, mac: lookup.mac }
+        : { kind: lookup.kind, bits: lookup.bits, index: lookup.index },
+    ),
+    hash,
+    pepper,
+  };
+}
+
 /** A frozen copy without absent fields: what the store holds must not change through anybody's reference. */
 export function normalizeRecord(record: CredentialRecord): CredentialRecord {
-  const { consumer, lookup, name, expiresAt, revokedAt, revokedReason } = record;
+  const { consumer, previous, name, expiresAt, revokedAt, revokedReason } = record;
   return Object.freeze({
     id: record.id,
     version: record.version,
@@ -185,13 +212,10 @@ export function normalizeRecord(record: CredentialRecord): CredentialRecord {
       ...(consumer.id === undefined ? {} : { id: consumer.id }),
       ...(consumer.username === undefined ? {} : { username: consumer.username }),
     }),
-    lookup: Object.freeze(
-      lookup.kind === 'issued'
-        ? { kind: lookup.kind, publicId: lookup.publicId, mac: lookup.mac }
-        : { kind: lookup.kind, bits: lookup.bits, index: lookup.index },
-    ),
-    hash: record.hash,
-    pepper: record.pepper,
+    ...normalizeKey(record),
+    ...(previous === undefined
+      ? {}
+      : { previous: Object.freeze({ ...normalizeKey(previous), until: previous.until }) }),
     tags: Object.freeze([...record.tags]),
     createdAt: record.createdAt,
     ...(name === undefined ? {} : { name }),

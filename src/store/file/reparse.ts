@@ -6,7 +6,7 @@
  * Invariant: gives what parsing the whole gives. Where that is not plain to see (another layout, anything wrong, a
  * duplicate), the whole is parsed, which also gets the positions in messages right.
  */
-import type { CredentialRecord } from '../record.ts';
+import { publicIdsOf, type CredentialRecord } from '../record.ts';
 import { formatRecord, LIST_HEAD } from './emit.ts';
 import { parseCredentials, type CheckHash } from './format.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -57,6 +57,6 @@ function knownRecord(entry: string, known: Snapshot): CredentialRecord | undefin
 
 function hasDuplicates(records: readonly CredentialRecord[]): boolean {
   const ids = new Set(records.map(({ id }) => id));
-  const publicIds = records.flatMap(({ lookup }) => (lookup.kind === 'issued' ? [lookup.publicId] : []));
+  const publicIds = records.flatMap(publicIdsOf);
   return ids.size < records.length || new Set(publicIds).size < publicIds.length;
 }

@@ -4,9 +4,11 @@
  * Invariant: never changes after it was made. A new version of the file is a new snapshot, so a reader that holds one sees
  * all of it as it was.
  */
-import { indexToken, type CredentialRecord } from '../record.ts';
+import { indexToken, keysOf, type CredentialRecord, type KeyRecord } from '../record.ts';
 import type { IndexLength, StoreChange } from '../store.ts';
 import { formatRecord } from './emit.ts';
+
+type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
 
 export class Snapshot {
   static readonly empty = new Snapshot([]);
@@ -19,25 +21,29 @@ export class Snapshot {
   /** In the order of the file. */
   constructor(records: Iterable<CredentialRecord>) {
     const byId = new Map<string, CredentialRecord>();
-    const lengths = new Map<string, { bits: number; pepper: string; count: number }>();
+    const lengths = new Map<string, Mutable<IndexLength>>();
     for (const record of records) {
       byId.set(record.id, record);
-      const { lookup, pepper } = record;
-      if (lookup.kind === 'issued') {
-        this.#byPublicId.set(lookup.publicId, record);
-        continue;
-      }
-      const token = indexToken(lookup.bits, lookup.index);
-      const bucket = this.#byIndex.get(token);
-      if (bucket === undefined) this.#byIndex.set(token, [record]);
-      else bucket.push(record);
-      const slot = `${lookup.bits} ${pepper}`;
-      const length = lengths.get(slot);
-      if (length === undefined) lengths.set(slot, { bits: lookup.bits, pepper, count: 1 });
-      else length.count += 1;
+      for (const key of keysOf(record)) this.#note(key, record, lengths);
     }
     this.records = byId;
     this.indexLengths = [...lengths.values()];
+  }
+
+  #note(key: KeyRecord, record: CredentialRecord, lengths: Map<string, Mutable<IndexLength>>): void {
+    const { lookup, pepper } = key;
+    if (lookup.kind === 'issued') {
+      this.#byPublicId.set(lookup.publicId, record);
+      return;
+    }
+    const token = indexToken(lookup.bits, lookup.index);
+    const bucket = this.#byIndex.get(token);
+    if (bucket === undefined) this.#byIndex.set(token, [record]);
+    else if (!bucket.includes(record)) bucket.push(record);
+    const slot = `${lookup.bits} ${pepper}`;
+    const length = lengths.get(slot);
+    if (length === undefined) lengths.set(slot, { bits: lookup.bits, pepper, count: 1 });
+    else length.count += 1;
   }
 
   findByPublicId(publicId: string): CredentialRecord | undefined {
