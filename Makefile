@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODE ?= node
 
-.PHONY: help install build demo test check bench soak fuzz vault vault-if-possible compose-files format generate clean
+.PHONY: help install build demo test check bench soak fuzz vault vault-if-possible postgres postgres-if-possible compose-files format generate clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
 node_modules/.installed: package.json package-lock.json
 	npm ci --no-fund --no-audit
@@ -20,10 +20,13 @@ build: install
 vault: ## find a Vault server (VAULT_BIN, PATH, cache), or build 1.21.1 from the Go proxy once
 	@scripts/vault.sh
 
+postgres: ## find PostgreSQL's server (POSTGRES_BIN_DIR, PATH, Debian's), or install Debian's
+	@scripts/postgres.sh
+
 demo: build ## run the main job end to end and say what is seen
 	@$(NODE) dist/scripts/demo.js
 
-test: build vault-if-possible ## run every test
+test: build vault-if-possible postgres-if-possible ## run every test
 	@$(NODE) dist/scripts/run-tests.js
 
 check: build ## types, lint, format, generated files up to date
@@ -34,6 +37,9 @@ check: build ## types, lint, format, generated files up to date
 
 vault-if-possible:
 	@scripts/vault.sh --if-possible >/dev/null
+
+postgres-if-possible:
+	@scripts/postgres.sh --if-possible >/dev/null
 
 compose-files: build ## write deploy/local for docker compose
 	@deploy/compose/write-files.sh

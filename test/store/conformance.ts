@@ -96,11 +96,23 @@ const ODD_TEXTS = [
   '%s ${x} $1',
 ];
 
-export function storeConformance(name: string, open: () => Promise<StoreFixture>): void {
+export interface ConformanceOptions {
+  /** Why this kind of store can't be tested here. */
+  readonly absence?: string | undefined;
+  readonly after?: () => Promise<void>;
+}
+
+export function storeConformance(
+  name: string,
+  open: () => Promise<StoreFixture>,
+  { absence, after }: ConformanceOptions = {},
+): void {
   const test = suite(`${name} conforms`);
+  const declare = test.needing(absence);
+  if (after !== undefined) test.after(after);
 
   const on = (title: string, body: (fixture: StoreFixture) => Promise<void>): void =>
-    test(title, async () => {
+    declare(title, async () => {
       const fixture = await open();
       try {
         await body(fixture);

@@ -1,0 +1,478 @@
+/**
+ * The store in a database, the same for SQLite and PostgreSQL.
+ *
+ * Invariants: every change raises the sequence first, so writers wait for each other, what a writer has read can't change
+ * before it commits, and changes have numbers without gaps; a change and its number are committed together or not at all;
+ * while the database can't be reached, every call fails at once, and one look at a time finds out when it can again.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { sql, type Kysely, type Transaction } from 'kysely';
+import { HkaError } from '../../lib/errors.ts';
+import { describeError, type Logger } from '../../lib/logger.ts';
+import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
+import type { CheckHash } from '../file/format.ts';
+import { keysOf, publicIdsOf, type CredentialRecord } from '../record.ts';
+import { assertStorable } from '../storable.ts';
+import type {
+  CredentialPatch,
+  CredentialStore,
+  HashReplacement,
+  IndexLength,
+  KeyRotation,
+  StoreChange,
+  StoreHealth,
+} from '../store.ts';
+import { ChangeFeed, type Change } from './change-feed.ts';
+import type { SqlEngine } from './engine.ts';
+import { assertMigrated } from './migrate.ts';
+import { recordOf, rowOf } from './rows.ts';
+import type { Tables } from './tables.ts';
+
+export interface SqlStoreOptions {
+  readonly engine: SqlEngine;
+  readonly logger: Logger;
+  readonly checkHash: CheckHash;
+}
+
+/** Rows in one statement: below the databases' limits of parameters. */
+const ROWS_AT_ONCE = 500;
+/** A change of more credentials than this does not list them. */
+const MAX_LISTED_IDS = 200;
+/** Changes that are kept for those who come late. */
+const KEPT_CHANGES = 10_000;
+const CHANGES_AT_ONCE = 1000;
+/** How long a writer waits for another one. */
+const LOCK_WAIT_MS = 5000;
+const MAX_RETRY_PAUSE_MS = 50;
+
+export function openSqlStore(options: SqlStoreOptions): CredentialStore {
+  return new SqlStore(options);
+}
+
+class SqlStore implements CredentialStore {
+  readonly kind: 'sqlite' | 'postgres';
+  readonly #engine: SqlEngine;
+  readonly #logger: Logger;
+  readonly #checkHash: CheckHash;
+  readonly #listeners = new Set<(change: StoreChange) => void>();
+  readonly #feed: ChangeFeed;
+  #db: { readonly reads: Kysely<Tables>; readonly writes: Kysely<Tables> } | undefined;
+  #unwatch: (() => void) | undefined;
+  #outage: HkaError | undefined;
+
+  constructor({ engine, logger, checkHash }: SqlStoreOptions) {
+    this.kind = engine.kind;
+    this.#engine = engine;
+    this.#logger = logger;
+    this.#checkHash = checkHash;
+    this.#feed = new ChangeFeed(
+      { sequence: () => this.#sequence(), after: (sequence) => this.#changesAfter(sequence) },
+      (change) => this.#announce(change),
+    );
+  }
+
+  async open(): Promise<void> {
+    if (this.#db !== undefined) return;
+    try {
+      const db = await this.#engine.connect();
+      await assertMigrated(this.#engine, db.reads);
+      this.#db = db;
+      await this.#feed.refresh();
+    } catch (error) {
+      this.#db = undefined;
+      await this.#engine.close();
+      throw this.#engine.faultOf(error).error;
+    }
+    this.#unwatch = this.#engine.watch(() => void this.#look());
+  }
+
+  async close(): Promise<void> {
+    if (this.#db === undefined) return;
+    this.#db = undefined;
+    this.#unwatch?.();
+    await this.#engine.close();
+  }
+
+  health(): StoreHealth {
+    if (this.#db === undefined) return { ok: false, live: false, problem: this.#notOpen().message };
+    if (this.#outage === undefined) return { ok: true, live: true };
+    return { ok: false, live: false, problem: this.#outage.message };
+  }
+
+  get(id: string): Promise<CredentialRecord | undefined> {
+    return this.#read(async (db) => {
+      const row = await db.selectFrom('credentials').selectAll().where('id', '=', id).executeTakeFirst();
+      return row === undefined ? undefined : recordOf(row);
+    });
+  }
+
+  findByPublicId(publicId: string): Promise<CredentialRecord | undefined> {
+    return this.#read(async (db) => {
+      const row = await db
+        .selectFrom('credentials')
+        .selectAll()
+        .where((where) => where.or([where('public_id', '=', publicId), where('previous_public_id', '=', publicId)]))
+        .executeTakeFirst();
+      return row === undefined ? undefined : recordOf(row);
+    });
+  }
+
+  findByIndex(tokens: readonly string[], limit: number): Promise<readonly CredentialRecord[]> {
+    if (tokens.length === 0) return this.#read(async () => []);
+    return this.#read(async (db) => {
+      const rows = await db
+        .selectFrom('credentials')
+        .selectAll()
+        .where((where) =>
+          where.or([where('index_token', 'in', tokens), where('previous_index_token', 'in', tokens)]),
+        )
+        .limit(limit)
+        .execute();
+      return rows.map(recordOf);
+    });
+  }
+
+  indexLengths(): Promise<readonly IndexLength[]> {
+    return this.#read((db) => db.selectFrom('index_lengths').selectAll().where('count', '>', 0).execute());
+  }
+
+  async *list(): AsyncIterable<CredentialRecord> {
+    let after = '';
+    for (;;) {
+      const last = after;
+      const rows = await this.#read((db) =>
+        db
+          .selectFrom('credentials')
+          .selectAll()
+          .where('id', '>', last)
+          .orderBy('id')
+          .limit(ROWS_AT_ONCE)
+          .execute(),
+      );
+      yield* rows.map(recordOf);
+      const end = rows.at(-1)?.id;
+      if (end === undefined || rows.length < ROWS_AT_ONCE) return;
+      after = end;
+    }
+  }
+
+  async insert(records: readonly CredentialRecord[]): Promise<void> {
+    this.#opened();
+    if (records.length === 0) return;
+    assertNoTwins(records);
+    const copies = assertStorable(records, this.#checkHash);
+    await this.#change(
+      async (db) => {
+        for (const part of parts(copies)) {
+          await assertFree(db, part);
+          await db.insertInto('credentials').values(part.map(rowOf)).execute();
+          await insertTags(db, part);
+        }
+        await countLengths(db, copies, 1);
+      },
+      { ids: copies.map(({ id }) => id), added: true },
+    );
+  }
+
+  update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord> {
+    return this.#replace(id, (old) => {
+      assertVersion(old, expectedVersion);
+      return patched(old, patch);
+    });
+  }
+
+  rotate(id: string, rotation: KeyRotation, expectedVersion?: number): Promise<CredentialRecord> {
+    return this.#replace(id, (old) => {
+      assertVersion(old, expectedVersion);
+      return rotated(old, rotation);
+    });
+  }
+
+  async replaceHash(replacement: HashReplacement): Promise<boolean> {
+    try {
+      await this.#replace(replacement.id, (old) => {
+        if (old.hash !== replacement.oldHash) throw notFound(old.id);
+        return rehashed(old, replacement);
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof HkaError && error.code === 'HKA_CREDENTIAL_NOT_FOUND') return false;
+      throw error;
+    }
+  }
+
+  remove(id: string): Promise<void> {
+    return this.#change(
+      async (db) => {
+        const old = await existing(db, id);
+        await db.deleteFrom('credentials').where('id', '=', id).execute();
+        await countLengths(db, [old], -1);
+      },
+      { ids: [id], added: false },
+    );
+  }
+
+  onChange(listener: (change: StoreChange) => void): () => void {
+    const own = (change: StoreChange): void => listener(change);
+    this.#listeners.add(own);
+    return () => void this.#listeners.delete(own);
+  }
+
+  #replace(
+    id: string,
+    make: (old: CredentialRecord) => CredentialRecord,
+  ): Promise<CredentialRecord> {
+    return this.#change(
+      async (db) => {
+        const old = await existing(db, id);
+        const [changed] = assertStorable([make(old)], this.#checkHash);
+        if (changed === undefined) throw notFound(id);
+        await assertFree(db, [changed], id);
+        // Only the columns that differ: a role may be allowed to change some of them and not others.
+        const before = rowOf(old);
+        const columns = Object.entries(rowOf(changed)).filter(
+          ([column, value]) => value !== before[column as keyof typeof before],
+        );
+        await db.updateTable('credentials').set(Object.fromEntries(columns)).where('id', '=', id).execute();
+        if (JSON.stringify(old.tags) !== JSON.stringify(changed.tags)) {
+          await db.deleteFrom('credential_tags').where('credential_id', '=', id).execute();
+          await insertTags(db, [changed]);
+        }
+        await countLengths(db, [old], -1, [changed]);
+        return changed;
+      },
+      { ids: [id], added: false },
+    );
+  }
+
+  /** Makes a change, numbers it and announces it. Nothing of it is there when this throws. */
+  async #change<T>(
+    work: (db: Transaction<Tables>) => Promise<T>,
+    { ids, added }: { readonly ids: readonly string[]; readonly added: boolean },
+  ): Promise<T> {
+    const result = await this.#transaction(async (db) => {
+      const { sequence } = await db
+        .updateTable('store_state')
+        .set((set) => ({ sequence: set('sequence', '+', 1) }))
+        .where('id', '=', 1)
+        .returning('sequence')
+        .executeTakeFirstOrThrow();
+      const done = await work(db);
+      await db
+        .insertInto('store_changes')
+        .values({
+          sequence,
+          at: Date.now(),
+          added: added ? 1 : 0,
+          ids: ids.length > MAX_LISTED_IDS ? null : JSON.stringify(ids),
+        })
+        .execute();
+      if (sequence % 1000 === 0) {
+        await db.deleteFrom('store_changes').where('sequence', '<=', sequence - KEPT_CHANGES).execute();
+      }
+      await this.#engine.announce(db, sequence);
+      return done;
+    });
+    try {
+      await this.#feed.refresh();
+    } catch (error) {
+      // The change is made. Who listens here must know of it, whatever has become of the database since.
+      this.#fail(error);
+      this.#announce({ kind: 'some', ids, added });
+    }
+    return result;
+  }
+
+  async #transaction<T>(work: (db: Transaction<Tables>) => Promise<T>): Promise<T> {
+    const until = performance.now() + LOCK_WAIT_MS;
+    for (let attempt = 0; ; attempt += 1) {
+      const { writes } = this.#opened();
+      try {
+        return await writes.transaction().execute(work);
+      } catch (error) {
+        const fault = this.#fail(error);
+        if (fault.kind !== 'busy' || performance.now() > until) throw fault.error;
+        await delay(Math.random() * Math.min(MAX_RETRY_PAUSE_MS, 2 ** attempt));
+      }
+    }
+  }
+
+  async #read<T>(work: (db: Kysely<Tables>) => Promise<T>): Promise<T> {
+    const { reads } = this.#opened();
+    if (this.#outage !== undefined) throw this.#outage;
+    try {
+      return await work(reads);
+    } catch (error) {
+      throw this.#fail(error).error;
+    }
+  }
+
+  /** Looks for changes; and, during an outage, whether it is over. */
+  async #look(): Promise<void> {
+    if (this.#db === undefined) return;
+    try {
+      await this.#feed.refresh();
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    if (this.#outage === undefined) return;
+    this.#outage = undefined;
+    this.#logger.info({}, 'the database is back');
+  }
+
+  async #sequence(): Promise<number> {
+    const { reads } = this.#opened();
+    const row = await reads.selectFrom('store_state').select('sequence').executeTakeFirst();
+    if (row === undefined) throw new HkaError('HKA_STORE_CORRUPT', 'the table store_state is empty');
+    return row.sequence;
+  }
+
+  async #changesAfter(sequence: number): Promise<readonly Change[]> {
+    const { reads } = this.#opened();
+    const rows = await reads
+      .selectFrom('store_changes')
+      .select(['sequence', 'added', 'ids'])
+      .where('sequence', '>', sequence)
+      .orderBy('sequence')
+      .limit(CHANGES_AT_ONCE)
+      .execute();
+    return rows.map((row) => ({
+      sequence: row.sequence,
+      added: row.added !== 0,
+      ids: row.ids === null ? undefined : (JSON.parse(row.ids) as string[]),
+    }));
+  }
+
+  #announce(change: StoreChange): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(change);
+      } catch (error) {
+        this.#logger.error({ err: describeError(error) }, 'a listener to changes of the credentials failed');
+      }
+    }
+  }
+
+  #fail(error: unknown): ReturnType<SqlEngine['faultOf']> {
+    const fault = this.#engine.faultOf(error);
+    if (fault.kind === 'unavailable' && this.#db !== undefined && this.#outage === undefined) {
+      this.#outage = fault.error;
+      this.#logger.error(
+        { err: describeError(fault.error) },
+        'the database is out of reach; keys in use stay good for a while, others are answered 503',
+      );
+    }
+    return fault;
+  }
+
+  #opened(): { readonly reads: Kysely<Tables>; readonly writes: Kysely<Tables> } {
+    if (this.#db === undefined) throw this.#notOpen();
+    return this.#db;
+  }
+
+  #notOpen(): HkaError {
+    return new HkaError('HKA_STORE_UNAVAILABLE', `${this.#engine.place} is not open`);
+  }
+}
+
+function* parts<T>(items: readonly T[]): Iterable<readonly T[]> {
+  for (let at = 0; at < items.length; at += ROWS_AT_ONCE) yield items.slice(at, at + ROWS_AT_ONCE);
+}
+
+async function existing(db: Kysely<Tables>, id: string): Promise<CredentialRecord> {
+  const row = await db.selectFrom('credentials').selectAll().where('id', '=', id).executeTakeFirst();
+  if (row === undefined) throw notFound(id);
+  return recordOf(row);
+}
+
+function assertNoTwins(records: readonly CredentialRecord[]): void {
+  const ids = new Set<string>();
+  const publicIds = new Set<string>();
+  for (const record of records) {
+    if (ids.has(record.id)) throw taken(record.id, 'this id');
+    ids.add(record.id);
+    for (const publicId of publicIdsOf(record)) {
+      if (publicIds.has(publicId)) throw taken(record.id, 'its public id');
+      publicIds.add(publicId);
+    }
+  }
+}
+
+/**
+ * Throws HKA_CREDENTIAL_EXISTS. Writers wait for each other, so what is free here is still free when it is written; the
+ * unique indexes only catch who writes without this program. `owner`: whose own ids do not count.
+ */
+async function assertFree(
+  db: Kysely<Tables>,
+  records: readonly CredentialRecord[],
+  owner?: string,
+): Promise<void> {
+  const ids = records.map(({ id }) => id);
+  const publicIds = records.flatMap(publicIdsOf);
+  const rows = await db
+    .selectFrom('credentials')
+    .select(['id', 'public_id', 'previous_public_id'])
+    .where((where) =>
+      where.or([
+        ...(owner === undefined ? [where('id', 'in', ids)] : []),
+        ...(publicIds.length === 0
+          ? []
+          : [where('public_id', 'in', publicIds), where('previous_public_id', 'in', publicIds)]),
+      ]),
+    )
+    .where('id', '!=', owner ?? '')
+    .limit(1)
+    .execute();
+  const [row] = rows;
+  if (row === undefined) return;
+  if (ids.includes(row.id)) throw taken(row.id, 'this id');
+  const record = records.find((candidate) =>
+    publicIdsOf(candidate).some((publicId) => publicId === row.public_id || publicId === row.previous_public_id),
+  );
+  throw taken(record?.id ?? row.id, 'its public id');
+}
+
+async function insertTags(db: Kysely<Tables>, records: readonly CredentialRecord[]): Promise<void> {
+  const rows = records.flatMap(({ id, tags }) =>
+    [...new Set(tags)].map((tag) => ({ credential_id: id, tag })),
+  );
+  for (let at = 0; at < rows.length; at += ROWS_AT_ONCE) {
+    await db
+      .insertInto('credential_tags')
+      .values(rows.slice(at, at + ROWS_AT_ONCE))
+      .execute();
+  }
+}
+
+/** Adds the keys of `records` `by` times to the counts, and those of `others` once. */
+async function countLengths(
+  db: Kysely<Tables>,
+  records: readonly CredentialRecord[],
+  by: 1 | -1,
+  others: readonly CredentialRecord[] = [],
+): Promise<void> {
+  const differences = new Map<string, IndexLength>();
+  const add = (record: CredentialRecord, count: number): void => {
+    for (const { lookup, pepper } of keysOf(record)) {
+      if (lookup.kind !== 'imported') continue;
+      const { bits } = lookup;
+      const slot = `${bits} ${pepper}`;
+      differences.set(slot, { bits, pepper, count: (differences.get(slot)?.count ?? 0) + count });
+    }
+  };
+  for (const record of records) add(record, by);
+  for (const record of others) add(record, 1);
+  for (const difference of differences.values()) {
+    if (difference.count === 0) continue;
+    await db
+      .insertInto('index_lengths')
+      .values(difference)
+      .onConflict((conflict) =>
+        conflict
+          .columns(['bits', 'pepper'])
+          .doUpdateSet({ count: sql<number>`index_lengths.count + ${difference.count}` }),
+      )
+      .execute();
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * SQLite, for one machine: any number of processes read while one writes (write-ahead log). Calls are synchronous and take
+ * microseconds; nothing waits inside of one, so a writer elsewhere never holds up this process's requests.
+ *
+ * libsql is used because it comes ready-built from the registry; better-sqlite3 needs a compiler or a download from elsewhere.
+ */
+import { closeSync, existsSync, openSync } from 'node:fs';
+import Database from 'libsql';
+import { Kysely, SqliteDialect, type SqliteDatabase } from 'kysely';
+import { HkaError, messageOf } from '../../lib/errors.ts';
+import type { SqlEngine, SqlFault } from './engine.ts';
+import type { Tables } from './tables.ts';
+
+export interface SqliteOptions {
+  readonly path: string;
+  /** How often it is looked whether another process has written, in milliseconds. */
+  readonly pollMs: number;
+  /** Makes the file (0600) when there is none. */
+  readonly create?: boolean;
+}
+
+export class SqliteEngine implements SqlEngine {
+  readonly kind = 'sqlite';
+  readonly place: string;
+  readonly schema = undefined;
+  readonly #options: SqliteOptions;
+  readonly #open: { readonly db: Kysely<Tables>; readonly raw: Database.Database }[] = [];
+
+  constructor(options: SqliteOptions) {
+    this.#options = options;
+    this.place = `the database ${options.path}`;
+  }
+
+  async connect(): Promise<{ reads: Kysely<Tables>; writes: Kysely<Tables> }> {
+    const { path, create } = this.#options;
+    if (!existsSync(path)) {
+      if (create !== true) {
+        throw new HkaError(
+          'HKA_STORE_UNAVAILABLE',
+          `there is no database ${path}: run \`hashed-key-auth db migrate\` to make one`,
+        );
+      }
+      // SQLite gives its log and its index the mode of the database.
+      closeSync(openSync(path, 'a', 0o600));
+    }
+    const writes = this.#connect();
+    const reads = this.#connect();
+    return { reads, writes };
+  }
+
+  async close(): Promise<void> {
+    for (const { db } of this.#open.splice(0)) await db.destroy();
+  }
+
+  /** SQLite counts the commits of all other connections, those of other processes among them. */
+  watch(onMaybeChanged: () => void): () => void {
+    const raw = this.#open.at(-1)?.raw;
+    let seen: number | undefined;
+    const timer = setInterval(() => {
+      const version = raw === undefined ? undefined : dataVersion(raw);
+      if (version === seen && version !== undefined) return;
+      seen = version;
+      onMaybeChanged();
+    }, this.#options.pollMs).unref();
+    return () => clearInterval(timer);
+  }
+
+  async announce(): Promise<void> {
+    // The commit itself is what the others notice.
+  }
+
+  faultOf(error: unknown): SqlFault {
+    if (error instanceof HkaError) {
+      return { kind: error.code === 'HKA_STORE_UNAVAILABLE' ? 'unavailable' : 'other', error };
+    }
+    const code = codeOf(error);
+    const said = (text: string): string => `${this.place}: ${text}`;
+    if (/^SQLITE_(BUSY|LOCKED)/.test(code)) {
+      return { kind: 'busy', error: new HkaError('HKA_STORE_LOCKED', said('another process is writing')) };
+    }
+    if (/^SQLITE_(CANTOPEN|IOERR|NOTADB|CORRUPT|AUTH|PERM)/.test(code)) {
+      return { kind: 'unavailable', error: new HkaError('HKA_STORE_UNAVAILABLE', said(messageOf(error))) };
+    }
+    if (/^SQLITE_(FULL|READONLY)/.test(code)) {
+      return { kind: 'other', error: new HkaError('HKA_STORE_WRITE_FAILED', said(messageOf(error))) };
+    }
+    if (/not open/.test(messageOf(error))) {
+      return { kind: 'unavailable', error: new HkaError('HKA_STORE_UNAVAILABLE', said('it is not open')) };
+    }
+    if (code === 'SQLITE_ERROR' && /no such (table|column)/.test(messageOf(error))) {
+      return { kind: 'other', error: new HkaError('HKA_STORE_CORRUPT', said(messageOf(error))) };
+    }
+    return {
+      kind: 'other',
+      error: new HkaError('HKA_INTERNAL', said(code === '' ? 'unexpected' : code), { cause: error }),
+    };
+  }
+
+  #connect(): Kysely<Tables> {
+    const raw = new Database(this.#options.path);
+    raw.pragma('journal_mode = WAL');
+    // What was acknowledged survives a power cut.
+    raw.pragma('synchronous = FULL');
+    raw.pragma('foreign_keys = ON');
+    const db = new Kysely<Tables>({
+      dialect: new SqliteDialect({ database: raw as unknown as SqliteDatabase }),
+    });
+    this.#open.push({ db, raw });
+    return db;
+  }
+}
+
+/** Undefined when it can't be read; the next look at the sequence says why. */
+function dataVersion(raw: Database.Database): number | undefined {
+  try {
+    const [row] = raw.prepare('pragma data_version').all() as { data_version: number }[];
+    return row?.data_version;
+  } catch {
+    return undefined;
+  }
+}
+
+function codeOf(error: unknown): string {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return '';
+  return typeof error.code === 'string' ? error.code : '';
+}

@@ -1,0 +1,66 @@
+/**
+ * The tables, as they are after the last migration (migrations.ts). Times are milliseconds since the Unix epoch; JSON is
+ * text, so that both databases hold the same.
+ */
+export interface CredentialTable {
+  id: string;
+  version: number;
+  consumer_id: string | null;
+  consumer_username: string | null;
+  public_id: string | null;
+  mac: string | null;
+  /** `bits:hex` */
+  index_token: string | null;
+  hash: string;
+  pepper: string;
+  previous_public_id: string | null;
+  previous_mac: string | null;
+  previous_index_token: string | null;
+  previous_hash: string | null;
+  previous_pepper: string | null;
+  previous_until: number | null;
+  name: string | null;
+  /** A JSON list, in the order in which they were given. */
+  tags: string;
+  created_at: number;
+  expires_at: number | null;
+  revoked_at: number | null;
+  revoked_reason: string | null;
+}
+
+/** The tags once more, to be searched by. */
+export interface TagTable {
+  credential_id: string;
+  tag: string;
+}
+
+/** How many keys have an index of so many bits under a pepper version: asked for at every unknown key. */
+export interface IndexLengthTable {
+  bits: number;
+  pepper: string;
+  count: number;
+}
+
+/** One row. Whoever changes anything raises `sequence` first, which makes writers wait for each other. */
+export interface StateTable {
+  id: number;
+  sequence: number;
+}
+
+/** One row for each value of `sequence`, without gaps; old ones are removed. */
+export interface ChangeTable {
+  sequence: number;
+  at: number;
+  /** Whether credentials were added. */
+  added: number;
+  /** JSON list of ids; null when they are too many to be listed. */
+  ids: string | null;
+}
+
+export interface Tables {
+  credentials: CredentialTable;
+  credential_tags: TagTable;
+  index_lengths: IndexLengthTable;
+  store_state: StateTable;
+  store_changes: ChangeTable;
+}
