@@ -1,9 +1,9 @@
 /** `config check`: the configuration, and everything on this machine that it names. Reports every fault it can reach. */
 import { messageOf } from '../lib/errors.ts';
 import { silentLogger } from '../lib/logger.ts';
-import { findConfigFile, loadConfig } from '../runtime/config.ts';
+import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
-import { createStore } from '../runtime/runtime.ts';
+import { createStore } from '../runtime/stores.ts';
 import { createVault } from '../vault/vault.ts';
 import type { Output } from './output.ts';
 
@@ -43,7 +43,10 @@ export async function checkConfig(output: Output, configFile: string | undefined
       return `versions ${ring.ids.join(', ')}, current ${ring.current.id}`;
     });
   }
-  const store = createStore(config, silentLogger);
+  const store = createStore(config, silentLogger, (reference) => {
+    if (vault === undefined) throw new Error('checked with the configuration');
+    return vault.secret(reference);
+  });
   await attempt('store', async () => {
     await store.open();
     const unknown = new Set<string>();
@@ -55,7 +58,7 @@ export async function checkConfig(output: Output, configFile: string | undefined
     if (unknown.size > 0) {
       throw new Error(`credentials use pepper versions that are not configured: ${[...unknown].join(', ')}`);
     }
-    return `${config.store.path}: ${count} credentials`;
+    return `${describeStore(config.store)}: ${count} credentials`;
   });
   await store.close();
   await vault?.close();
@@ -68,4 +71,8 @@ export async function checkConfig(output: Output, configFile: string | undefined
       .join('\n'),
   );
   return ok ? 0 : 4;
+}
+
+function describeStore({ path, postgres }: Config['store']): string {
+  return postgres === undefined ? (path ?? '') : `${postgres.database} on ${postgres.host}:${postgres.port}`;
 }

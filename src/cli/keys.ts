@@ -147,7 +147,7 @@ export async function verifyKey(session: CliSession, output: Output, io: Io): Pr
     {
       prefix: session.config.keys.prefix,
       rehash: false,
-      cache: { maxEntries: 1, ttlMs: 1, negativeMaxEntries: 1, negativeTtlMs: 1 },
+      cache: { maxEntries: 1, ttlMs: 1, negativeMaxEntries: 1, negativeTtlMs: 1, maxStaleMs: 0 },
     },
     { store, peppers: await session.peppers(), hasher: session.hasher, logger: session.logger },
   );

@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { kongPluginDump, PLUGIN_NAME, VERSION } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
+import type { RolesOptions } from './db.ts';
 import type { ListOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
 import type { CliSession } from './session.ts';
@@ -199,6 +200,43 @@ function build(io: Io, finish: (code: number) => void): Command {
       inSession(async (session, output, options: CommonOptions & { dryRun?: boolean }, file: string) => {
         const { importKeys } = await import('./import.ts');
         return importKeys(session, output, io, file, options);
+      }),
+    );
+
+  const db = program.command('db').description('the database that credentials are kept in');
+  withConfig(
+    command(db, 'migrate', "make the tables, or bring them to this program's version", [
+      'hashed-key-auth db migrate --config hashed-key-auth.yaml',
+    ]),
+  ).action(
+    inSession(async (session, output, _options: CommonOptions) => {
+      const { migrateDatabase } = await import('./db.ts');
+      return migrateDatabase(session, output);
+    }),
+  );
+  withConfig(
+    command(db, 'status', 'say which migrations were run (exit status 4: some were not)', [
+      'hashed-key-auth db status --json',
+    ]),
+  ).action(
+    inSession(async (session, output, _options: CommonOptions) => {
+      const { databaseStatus } = await import('./db.ts');
+      return databaseStatus(session, output);
+    }),
+  );
+  withConfig(
+    command(db, 'roles', 'print SQL that gives two roles the rights they need, and no more (PostgreSQL)', [
+      'hashed-key-auth db roles | psql "service=owner"',
+      'hashed-key-auth db roles --gateway kong --admin key_admin --no-rehash',
+    ]),
+  )
+    .option('--gateway <role>', 'role of the gateway', 'hashed_key_auth_gateway')
+    .option('--admin <role>', 'role of admin service and command line', 'hashed_key_auth_admin')
+    .option('--no-rehash', 'the gateway may not write at all; set argon2.rehash to false then')
+    .action(
+      inSession(async (session, output, options: CommonOptions & RolesOptions) => {
+        const { databaseRoles } = await import('./db.ts');
+        return databaseRoles(session, output, options);
       }),
     );
 

@@ -2,11 +2,15 @@
 import { availableParallelism } from 'node:os';
 import { KeyHasher } from '../keys/hasher.ts';
 import type { PepperRing } from '../keys/pepper.ts';
+import { HkaError } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
+import type { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
-import { createStore } from '../runtime/runtime.ts';
+import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
+import type { SqlEngine } from '../store/sql/engine.ts';
 import type { CredentialStore } from '../store/store.ts';
+import type { SecretReference } from '../vault/reference.ts';
 import { createVault, type Vault } from '../vault/vault.ts';
 
 export class CliSession {
@@ -30,19 +34,34 @@ export class CliSession {
 
   async store(): Promise<CredentialStore> {
     if (this.#store === undefined) {
-      const store = createStore(this.config, this.logger);
+      if (storeNeedsVault(this.config)) await this.#startVault();
+      const store = createStore(this.config, this.logger, (reference) => this.#secret(reference));
       await store.open();
       this.#store = store;
     }
     return this.#store;
   }
 
+  /** For commands about the database itself. `create`: makes SQLite's file when there is none. */
+  async sqlEngine(create: boolean): Promise<SqlEngine> {
+    if (storeNeedsVault(this.config)) await this.#startVault();
+    return createSqlEngine(this.config, this.logger, (reference) => this.#secret(reference), create);
+  }
+
   async peppers(): Promise<PepperRing> {
-    if (peppersNeedVault(this.config) && this.#vault === undefined && this.config.vault !== undefined) {
-      this.#vault = createVault(this.config.vault, { logger: this.logger });
-      await this.#vault.start();
-    }
+    if (peppersNeedVault(this.config)) await this.#startVault();
     return loadPeppers(this.config, this.#vault);
+  }
+
+  async #startVault(): Promise<void> {
+    if (this.#vault !== undefined || this.config.vault === undefined) return;
+    this.#vault = createVault(this.config.vault, { logger: this.logger });
+    await this.#vault.start();
+  }
+
+  #secret(reference: SecretReference): Secret | Promise<Secret> {
+    if (this.#vault === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'no vault section is configured');
+    return this.#vault.secret(reference);
   }
 
   async close(): Promise<void> {

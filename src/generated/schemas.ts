@@ -203,29 +203,128 @@ export const serverConfigSchema = {
       "type": "object",
       "additionalProperties": false,
       "required": [
-        "type",
-        "path"
+        "type"
       ],
       "properties": {
         "type": {
-          "description": "Kind of store.",
+          "description": "file: YAML, fit for Git. sqlite: one machine, many changes. postgres: clusters.",
           "type": "string",
           "enum": [
-            "file"
+            "file",
+            "sqlite",
+            "postgres"
           ]
         },
         "path": {
-          "description": "The YAML file of hashed credentials.",
+          "description": "The YAML file of hashed credentials (type file), or the database (type sqlite).",
           "type": "string",
           "minLength": 1
         },
         "poll_ms": {
-          "description": "How often the file is looked at in case the system reports no change of it.",
+          "description": "How often changes are looked for in case none is reported.",
           "type": "integer",
           "minimum": 50,
           "maximum": 60000,
           "default": 500,
           "x-unit": "ms"
+        },
+        "postgres": {
+          "description": "The database (type postgres), version 15 or later.",
+          "type": "object",
+          "additionalProperties": false,
+          "required": [
+            "host",
+            "database",
+            "user"
+          ],
+          "properties": {
+            "host": {
+              "description": "Name or address, or the folder of its Unix socket.",
+              "type": "string",
+              "minLength": 1
+            },
+            "port": {
+              "description": "Port, also of a Unix socket.",
+              "type": "integer",
+              "minimum": 1,
+              "maximum": 65535,
+              "default": 5432
+            },
+            "database": {
+              "description": "Name of the database.",
+              "type": "string",
+              "minLength": 1
+            },
+            "user": {
+              "description": "Role to log in as. The gateway's needs few rights: see `hashed-key-auth db roles`.",
+              "type": "string",
+              "minLength": 1
+            },
+            "password_file": {
+              "description": "File with the password, mode 0600 or stricter. Read at each new connection.",
+              "type": "string",
+              "minLength": 1
+            },
+            "password_reference": {
+              "description": "Where the password lies in Vault: vault://mount/path#field.",
+              "type": "string",
+              "minLength": 1
+            },
+            "schema": {
+              "description": "Schema of the tables.",
+              "type": "string",
+              "pattern": "^[a-z_][a-z0-9_]{0,40}$",
+              "default": "hashed_key_auth"
+            },
+            "tls": {
+              "description": "TLS to the database. The certificate and its name are always verified.",
+              "type": "object",
+              "additionalProperties": false,
+              "default": {},
+              "properties": {
+                "enabled": {
+                  "description": "May be false for a database on loopback or a Unix socket only.",
+                  "type": "boolean",
+                  "default": true
+                },
+                "ca_file": {
+                  "description": "PEM file of the CA that signed the database's certificate. Default: the system's CAs.",
+                  "type": "string",
+                  "minLength": 1
+                },
+                "server_name": {
+                  "description": "Name that the certificate must carry, when it is not the host's.",
+                  "type": "string",
+                  "minLength": 1
+                },
+                "cert_file": {
+                  "description": "PEM file of a client certificate.",
+                  "type": "string",
+                  "minLength": 1
+                },
+                "key_file": {
+                  "description": "PEM file of its key, mode 0600 or stricter.",
+                  "type": "string",
+                  "minLength": 1
+                }
+              }
+            },
+            "max_connections": {
+              "description": "Connections that one process opens, besides the one that listens for changes.",
+              "type": "integer",
+              "minimum": 1,
+              "maximum": 100,
+              "default": 10
+            },
+            "timeout_ms": {
+              "description": "Longest that connecting, or one statement, may take.",
+              "type": "integer",
+              "minimum": 100,
+              "maximum": 60000,
+              "default": 2000,
+              "x-unit": "ms"
+            }
+          }
         }
       }
     },
@@ -433,6 +532,14 @@ export const serverConfigSchema = {
           "minimum": 1,
           "maximum": 86400,
           "default": 60,
+          "x-unit": "s"
+        },
+        "max_stale_seconds": {
+          "description": "While the store is out of reach, a verified key stays good until its row was last read so long ago. 0: not beyond ttl_seconds.",
+          "type": "integer",
+          "minimum": 0,
+          "maximum": 86400,
+          "default": 300,
           "x-unit": "s"
         },
         "negative_max_entries": {

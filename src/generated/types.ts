@@ -56,12 +56,46 @@ export interface ServerConfig {
   };
   /** Where the hashed credentials are kept. */
   store: {
-    /** Kind of store. */
-    type: 'file';
-    /** The YAML file of hashed credentials. */
-    path: string;
-    /** How often the file is looked at in case the system reports no change of it. Unit: ms. */
+    /** file: YAML, fit for Git. sqlite: one machine, many changes. postgres: clusters. */
+    type: 'file' | 'sqlite' | 'postgres';
+    /** The YAML file of hashed credentials (type file), or the database (type sqlite). */
+    path?: string;
+    /** How often changes are looked for in case none is reported. Unit: ms. */
     poll_ms: number;
+    /** The database (type postgres), version 15 or later. */
+    postgres?: {
+      /** Name or address, or the folder of its Unix socket. */
+      host: string;
+      /** Port, also of a Unix socket. */
+      port: number;
+      /** Name of the database. */
+      database: string;
+      /** Role to log in as. The gateway's needs few rights: see `hashed-key-auth db roles`. */
+      user: string;
+      /** File with the password, mode 0600 or stricter. Read at each new connection. */
+      password_file?: string;
+      /** Where the password lies in Vault: vault://mount/path#field. */
+      password_reference?: string;
+      /** Schema of the tables. */
+      schema: string;
+      /** TLS to the database. The certificate and its name are always verified. */
+      tls: {
+        /** May be false for a database on loopback or a Unix socket only. */
+        enabled: boolean;
+        /** PEM file of the CA that signed the database's certificate. Default: the system's CAs. */
+        ca_file?: string;
+        /** Name that the certificate must carry, when it is not the host's. */
+        server_name?: string;
+        /** PEM file of a client certificate. */
+        cert_file?: string;
+        /** PEM file of its key, mode 0600 or stricter. */
+        key_file?: string;
+      };
+      /** Connections that one process opens, besides the one that listens for changes. */
+      max_connections: number;
+      /** Longest that connecting, or one statement, may take. Unit: ms. */
+      timeout_ms: number;
+    };
   };
   /** The pepper: a secret that is mixed into every hash and is kept apart from the store. */
   pepper: {
@@ -124,6 +158,8 @@ export interface ServerConfig {
     max_entries: number;
     /** After this time a remembered key's row is read again; argon2 is not. Unit: s. */
     ttl_seconds: number;
+    /** While the store is out of reach, a verified key stays good until its row was last read so long ago. 0: not beyond ttl_seconds. Unit: s. */
+    max_stale_seconds: number;
     /** Refused keys remembered at once, apart from the verified ones. */
     negative_max_entries: number;
     /** How long a refusal is remembered. A new credential ends it at once. Unit: s. */

@@ -19,6 +19,8 @@ export type Verdict = (
       readonly credential: VerifiedCredential;
       /** Whether argon2 was spared. */
       readonly cached: boolean;
+      /** Whether the store could not be asked: only good for the moment. */
+      readonly stale?: true;
     }
   | { readonly ok: false; readonly reason: DenialReason }
 ) & {

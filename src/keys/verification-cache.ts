@@ -26,6 +26,8 @@ export interface VerificationCacheOptions {
   readonly maxEntries: number;
   /** After this time the row is read again, in ms. */
   readonly ttlMs: number;
+  /** While rows can't be read, an entry is good until its row was last read so long ago, in ms. */
+  readonly maxStaleMs: number;
   readonly negativeMaxEntries: number;
   readonly negativeTtlMs: number;
 }
@@ -37,10 +39,12 @@ export class VerificationCache {
   readonly #refused: LRUCache<string, DenialReason>;
   readonly #byCredential = new Map<string, Set<string>>();
   readonly #ttlMs: number;
+  readonly #maxStaleMs: number;
   readonly #clock: Clock;
 
   constructor(options: VerificationCacheOptions, clock: Clock) {
     this.#ttlMs = options.ttlMs;
+    this.#maxStaleMs = options.maxStaleMs;
     this.#clock = clock;
     this.#verified = new LRUCache({
       max: options.maxEntries,
@@ -77,6 +81,11 @@ export class VerificationCache {
   /** Whether the entry's row was read recently enough. */
   isFresh(entry: VerifiedEntry): boolean {
     return this.#clock.now() - entry.checkedAt < this.#ttlMs;
+  }
+
+  /** Whether the entry may be used although its row can't be read. Never when it is known to have changed. */
+  isUsableStale(entry: VerifiedEntry): boolean {
+    return entry.checkedAt > 0 && this.#clock.now() - entry.checkedAt < this.#maxStaleMs;
   }
 
   setVerified(slot: string, entry: VerifiedEntry): void {

@@ -5,6 +5,7 @@
  * Invariants: a key is good only after argon2 has agreed with the row that is stored now; argon2 runs once a key and
  * process; a row that changed while argon2 ran is read again before anybody is let in.
  */
+import { isHkaError } from '../lib/errors.ts';
 import { silentLogger, type Logger } from '../lib/logger.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import {
@@ -57,6 +58,8 @@ export interface VerifierCounts {
   verified: number;
   cacheHits: number;
   rowReads: number;
+  /** Keys let in although their row could not be read. */
+  stale: number;
   denied: Record<DenialReason, number>;
 }
 
@@ -65,6 +68,7 @@ export class KeyVerifier implements Verifier {
     verified: 0,
     cacheHits: 0,
     rowReads: 0,
+    stale: 0,
     denied: { malformed: 0, unknown: 0, expired: 0, revoked: 0 },
   };
   readonly cache: VerificationCache;
@@ -151,9 +155,18 @@ export class KeyVerifier implements Verifier {
     if (entry !== undefined) {
       this.counts.rowReads += 1;
       const seen = this.#changes;
-      const row = await this.#store.get(entry.credentialId);
-      const key = row === undefined ? undefined : keyWithHash(row, entry.hash);
-      if (row !== undefined && key !== undefined) return this.#conclude(slot, { row, key }, seen, true);
+      let row: CredentialRecord | undefined;
+      try {
+        row = await this.#store.get(entry.credentialId);
+      } catch (error) {
+        if (!isOutage(error) || !this.cache.isUsableStale(entry)) throw error;
+        this.counts.stale += 1;
+        const verdict = this.#grant(entry, true, seen);
+        return verdict.ok ? { ...verdict, stale: true } : verdict;
+      }
+      const known = row === undefined ? undefined : keyWithHash(row, entry.hash);
+      if (row !== undefined && known !== undefined)
+        return this.#conclude(slot, { row, key: known }, seen, true);
       this.cache.deleteVerified(slot);
     }
     let seen = this.#changes;
@@ -315,4 +328,9 @@ function stateOfKey({ row, key }: StoredKey, nowMs: number): CredentialState {
 function earlier(a: number | undefined, b: number | undefined): number | undefined {
   if (a === undefined) return b;
   return b === undefined ? a : Math.min(a, b);
+}
+
+/** A store that can't be reached says nothing about a key; every other fault is a reason to let nobody in. */
+function isOutage(error: unknown): boolean {
+  return isHkaError(error) && error.code === 'HKA_STORE_UNAVAILABLE';
 }

@@ -98,10 +98,50 @@ function crossChecks(raw: Partial<ServerConfig>): Violation[] {
     if (auth.role_id === undefined) add('vault.auth.role_id', 'is missing (method approle)');
     if (auth.secret_id_file === undefined) add('vault.auth.secret_id_file', 'is missing (method approle)');
   }
+  checkStore(raw, add);
   if (raw.server?.socket_group !== undefined && raw.server.socket_mode !== '0660') {
     add('server.socket_group', 'has no effect without socket_mode "0660"');
   }
   return violations;
+}
+
+const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
+
+function checkStore(raw: Partial<ServerConfig>, add: (path: string, message: string) => void): void {
+  const store = raw.store;
+  if (typeof store !== 'object' || store === null) return;
+  const { type, path, postgres } = store;
+  if ((type === 'file' || type === 'sqlite') && path === undefined) {
+    add('store.path', `is missing (type ${type})`);
+  }
+  if (type !== 'postgres') {
+    if (postgres !== undefined) add('store.postgres', 'has no effect without type postgres');
+    return;
+  }
+  if (path !== undefined) add('store.path', 'has no effect with type postgres');
+  if (typeof postgres !== 'object' || postgres === null) {
+    add('store.postgres', 'is missing (type postgres)');
+    return;
+  }
+  const { host, tls, password_file, password_reference } = postgres;
+  if (password_file !== undefined && password_reference !== undefined) {
+    add('store.postgres', 'takes one of password_file and password_reference, not both');
+  }
+  if (typeof password_reference === 'string') {
+    if (raw.vault === undefined) add('store.postgres.password_reference', 'needs a vault section');
+    try {
+      parseReference(password_reference);
+    } catch (error) {
+      add('store.postgres.password_reference', messageOf(error));
+    }
+  }
+  if (typeof host !== 'string' || typeof tls !== 'object' || tls === null) return;
+  if (!tls.enabled && !isAbsolute(host) && !LOOPBACK.test(host)) {
+    add('store.postgres.tls.enabled', 'is false; allowed for loopback and Unix sockets only');
+  }
+  if ((tls.cert_file === undefined) !== (tls.key_file === undefined)) {
+    add('store.postgres.tls', 'needs cert_file and key_file together');
+  }
 }
 
 function withAbsolutePaths(config: Camelize<ServerConfig>, file: string): Config {
@@ -112,7 +152,7 @@ function withAbsolutePaths(config: Camelize<ServerConfig>, file: string): Config
     ...rest,
     file: resolve(file),
     server: { ...config.server, socket: absolute(config.server.socket) },
-    store: { ...config.store, path: absolute(config.store.path) },
+    store: storeConfig(config.store, absolute),
     pepper: {
       ...config.pepper,
       versions: config.pepper.versions.map((version) =>
@@ -120,6 +160,26 @@ function withAbsolutePaths(config: Camelize<ServerConfig>, file: string): Config
       ),
     },
     ...(vault === undefined ? {} : { vault: vaultConfig(vault, absolute) }),
+  };
+}
+
+function storeConfig(store: Config['store'], absolute: (path: string) => string): Config['store'] {
+  const { path, postgres, ...rest } = store;
+  if (postgres === undefined) return path === undefined ? rest : { ...rest, path: absolute(path) };
+  const { passwordFile, tls } = postgres;
+  const { caFile, certFile, keyFile } = tls;
+  return {
+    ...rest,
+    postgres: {
+      ...postgres,
+      ...(passwordFile === undefined ? {} : { passwordFile: absolute(passwordFile) }),
+      tls: {
+        ...tls,
+        ...(caFile === undefined ? {} : { caFile: absolute(caFile) }),
+        ...(certFile === undefined ? {} : { certFile: absolute(certFile) }),
+        ...(keyFile === undefined ? {} : { keyFile: absolute(keyFile) }),
+      },
+    },
   };
 }
 

@@ -7,7 +7,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { KeyHasher } from '../keys/hasher.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { isGuessable, publicIdOf } from '../keys/guessable.ts';
-import { parsePhc } from '../keys/phc.ts';
 import type { VerificationCacheOptions } from '../keys/verification-cache.ts';
 import { KeyVerifier } from '../keys/verifier.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -18,24 +17,15 @@ import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
-import { openFileStore } from '../store/file/file-store.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import { createVault, type Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 import { isApartFromPeppers, loadPeppers, peppersNeedVault } from './peppers.ts';
+import { createStore } from './stores.ts';
 
 export const MAX_CONSUMERS = 100_000;
 const PEPPER_RETRY_MS = 1000;
-
-export function createStore(config: Config, logger: Logger): CredentialStore {
-  return openFileStore({
-    path: config.store.path,
-    pollMs: config.store.pollMs,
-    logger,
-    checkHash: (phc) => void parsePhc(phc),
-  });
-}
 
 export function createHasher(config: Config, concurrency?: number): KeyHasher {
   const { memoryKib, time, parallelism, queueMax, queueMaxAgeMs } = config.argon2;
@@ -59,6 +49,7 @@ export function cacheOptionsOf({ cache }: Config): VerificationCacheOptions {
     ttlMs: cache.ttlSeconds * 1000,
     negativeMaxEntries: cache.negativeMaxEntries,
     negativeTtlMs: cache.negativeTtlSeconds * 1000,
+    maxStaleMs: cache.maxStaleSeconds * 1000,
   };
 }
 
@@ -87,15 +78,15 @@ export class Runtime implements PluginRuntime {
       this.clock,
     );
     this.throttle = new GuessThrottle(config.throttle, this.clock);
-    this.store = createStore(config, logger);
     this.vault = config.vault === undefined ? undefined : createVault(config.vault, { logger });
+    this.store = createStore(config, logger, (reference) => this.secret(reference));
     this.hasher = createHasher(config);
   }
 
   /** Throws for what a person has to mend; waits for Vault in the background. */
   async start(): Promise<void> {
-    await this.store.open();
     await this.vault?.start();
+    await this.store.open();
     if (!peppersNeedVault(this.#config)) {
       this.#usePeppers(await loadPeppers(this.#config, this.vault));
       return;

@@ -12,7 +12,7 @@ import { VerificationCache, type VerificationCacheOptions } from '../keys/verifi
 import type { DenialReason, Verdict, VerifiedCredential, Verifier } from '../keys/verdict.ts';
 
 export type VerdictAnswer = (
-  | { readonly ok: true; readonly credential: VerifiedCredential }
+  | { readonly ok: true; readonly credential: VerifiedCredential; readonly stale?: true }
   | { readonly ok: false; readonly reason: DenialReason }
 ) & {
   /** Whether it may be remembered. */
@@ -26,6 +26,9 @@ export interface RemoteVerifierOptions {
   readonly maxPending: number;
 }
 
+/** How soon the supervisor is asked again about a key that was let in while the store is out of reach. */
+const STALE_RECHECK_MS = 1000;
+
 export class RemoteVerifier implements Verifier {
   readonly #options: RemoteVerifierOptions;
   readonly #cache: VerificationCache;
@@ -34,6 +37,8 @@ export class RemoteVerifier implements Verifier {
   readonly #askKnown: (key: string) => Promise<VerdictAnswer | undefined>;
   readonly #isLinkAlive: () => boolean;
   readonly #pending = new Map<string, Promise<Verdict>>();
+  /** The supervisor bounds how long a key is used that can't be looked up, so it is asked again soon. */
+  readonly #staleBackMs: number;
   #changes = 0;
 
   constructor(
@@ -48,6 +53,7 @@ export class RemoteVerifier implements Verifier {
   ) {
     this.#options = options;
     this.#clock = deps.clock;
+    this.#staleBackMs = Math.max(0, options.cache.ttlMs - STALE_RECHECK_MS);
     this.#ask = deps.ask;
     this.#askKnown = deps.askKnown;
     this.#isLinkAlive = deps.isLinkAlive;
@@ -135,7 +141,7 @@ export class RemoteVerifier implements Verifier {
       hash: '',
       expiresAt: credential.expiresAt,
       retiring: credential.retiring === true,
-      checkedAt: answer.current ? this.#clock.now() : 0,
+      checkedAt: answer.current ? this.#clock.now() - (answer.stale === true ? this.#staleBackMs : 0) : 0,
     });
     return { ok: true, credential, cached: false, seen: 0 };
   }

@@ -454,6 +454,11 @@ function isReachable({ begun, child }: Member): boolean {
 function toAnswer(verdict: Verdict, changes: number): VerdictAnswer {
   const current = verdict.seen === changes;
   return verdict.ok
-    ? { ok: true, credential: verdict.credential, current }
+    ? {
+        ok: true,
+        credential: verdict.credential,
+        current,
+        ...(verdict.stale === true ? { stale: true } : {}),
+      }
     : { ok: false, reason: verdict.reason, current };
 }

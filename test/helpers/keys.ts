@@ -24,6 +24,7 @@ export const VERIFIER_CACHE = {
   ttlMs: 60_000,
   negativeMaxEntries: 1000,
   negativeTtlMs: 5000,
+  maxStaleMs: 300_000,
 };
 
 /** A key as Kong generates them: 32 characters of A-Z, a-z, 0-9. */

@@ -18,7 +18,7 @@ import {
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import pg from 'pg';
+import { Client, type QueryResult } from 'pg';
 import { eventually } from './eventually.ts';
 
 export interface PostgresServer {
@@ -28,7 +28,7 @@ export interface PostgresServer {
   /** The CA's certificate; empty without TLS. */
   readonly caFile: string;
   /** Runs SQL as the superuser. */
-  run(database: string, text: string, values?: readonly unknown[]): Promise<pg.QueryResult>;
+  run(database: string, text: string, values?: readonly unknown[]): Promise<QueryResult>;
   /** Makes an empty database and gives its name. */
   createDatabase(): Promise<string>;
   /** SIGKILL: a crash; SIGINT: an orderly end that waits for nobody. Resolves when all of it has ended. */
@@ -123,10 +123,9 @@ class RunningPostgres implements PostgresServer {
     this.#own(passwordFile, this.superuser.password);
     execFileSync(
       join(binaries, 'initdb'),
-      [
-        ...['-D', this.#data, '-U', this.superuser.user, '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync'],
-        ...['--auth=scram-sha-256', `--pwfile=${passwordFile}`],
-      ],
+      `-D ${this.#data} -U ${this.superuser.user} -E UTF8 --locale=C.UTF-8 --no-sync --auth=scram-sha-256 --pwfile=${passwordFile}`.split(
+        ' ',
+      ),
       { stdio: 'ignore', cwd: this.#folder, ...this.#owner },
     );
     rmSync(passwordFile);
@@ -140,7 +139,13 @@ class RunningPostgres implements PostgresServer {
         'fsync = off',
         'shared_buffers = 16MB',
         'dynamic_shared_memory_type = mmap',
-        ...(tls ? [`ssl = on`, `ssl_cert_file = '${this.#folder}/server.pem'`, `ssl_key_file = '${this.#folder}/server.key'`] : []),
+        ...(tls
+          ? [
+              `ssl = on`,
+              `ssl_cert_file = '${this.#folder}/server.pem'`,
+              `ssl_key_file = '${this.#folder}/server.key'`,
+            ]
+          : []),
         '',
       ].join('\n'),
     );
@@ -154,8 +159,8 @@ class RunningPostgres implements PostgresServer {
     return join(this.#folder, 'data');
   }
 
-  async run(database: string, text: string, values: readonly unknown[] = []): Promise<pg.QueryResult> {
-    const client = new pg.Client({
+  async run(database: string, text: string, values: readonly unknown[] = []): Promise<QueryResult> {
+    const client = new Client({
       host: this.host,
       port: this.port,
       database,
@@ -255,15 +260,13 @@ class RunningPostgres implements PostgresServer {
   }
 
   #makeCertificates(): void {
-    const openssl = (...args: string[]): void => {
-      execFileSync('openssl', args, { cwd: this.#folder, stdio: 'ignore' });
+    const openssl = (command: string): void => {
+      execFileSync('openssl', command.split(' '), { cwd: this.#folder, stdio: 'ignore' });
     };
-    const name = ['-subj', '/CN=localhost', '-days', '2', '-nodes', '-newkey', 'ec', '-pkeyopt'];
-    openssl('req', '-x509', ...name, 'ec_paramgen_curve:P-256', '-keyout', 'ca.key', '-out', 'ca.pem');
+    const made = 'req -x509 -subj /CN=localhost -days 2 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256';
+    openssl(`${made} -keyout ca.key -out ca.pem`);
     openssl(
-      ...['req', '-x509', ...name, 'ec_paramgen_curve:P-256', '-keyout', 'server.key', '-out', 'server.pem'],
-      ...['-CA', 'ca.pem', '-CAkey', 'ca.key', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
-      ...['-addext', 'basicConstraints=critical,CA:FALSE'],
+      `${made} -keyout server.key -out server.pem -CA ca.pem -CAkey ca.key -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE`,
     );
     for (const file of ['server.key', 'server.pem']) this.#own(join(this.#folder, file));
   }

@@ -26,7 +26,6 @@ export interface SqlFixture extends StoreFixture {
 const POLL_MS = 50;
 
 async function fixture(engine: () => SqlEngine, remove: () => void, log: LogLine[]): Promise<SqlFixture> {
-  await migrate(engine());
   const opened: CredentialStore[] = [];
   const unopened = (): CredentialStore => {
     const store = openSqlStore({
@@ -55,17 +54,15 @@ async function fixture(engine: () => SqlEngine, remove: () => void, log: LogLine
   };
 }
 
-export function openSqliteFixture(): Promise<SqlFixture & { readonly path: string }> {
+export async function openSqliteFixture(): Promise<SqlFixture & { readonly path: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'hka-sqlite-'));
   const path = join(folder, 'credentials.db');
-  const made = fixture(
-    () => new SqliteEngine({ path, pollMs: POLL_MS, create: true }),
-    () => rmSync(folder, { recursive: true, force: true }),
-    [],
-  );
-  return made.then((opened) => ({ ...opened, path }));
+  const engine = (): SqlEngine => new SqliteEngine({ path, pollMs: POLL_MS, create: true });
+  await migrate(engine());
+  return { ...(await fixture(engine, () => rmSync(folder, { recursive: true, force: true }), [])), path };
 }
 
+/** In a database that was named nothing is migrated: that is for its owner. */
 export async function openPostgresFixture(
   server: PostgresServer,
   options: Partial<PostgresOptions> = {},
@@ -87,5 +84,6 @@ export async function openPostgresFixture(
       logger: recordingLogger(log),
       ...options,
     });
+  if (options.database === undefined) await migrate(engine());
   return { ...(await fixture(engine, () => undefined, log)), database };
 }

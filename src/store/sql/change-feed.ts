@@ -65,8 +65,7 @@ export class ChangeFeed {
       return;
     }
     const changes = await this.#source.after(seen);
-    const complete =
-      changes.length > 0 && changes.every(({ sequence }, at) => sequence === seen + 1 + at);
+    const complete = changes.length > 0 && changes.every(({ sequence }, at) => sequence === seen + 1 + at);
     const end = changes.at(-1)?.sequence ?? last;
     this.#seen = complete ? end : Math.max(last, end);
     if (!complete || changes.some(({ ids, added }) => ids === undefined && !added)) {

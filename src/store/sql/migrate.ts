@@ -56,9 +56,9 @@ export async function assertMigrated(engine: SqlEngine, reads: Kysely<Tables>): 
 function within(schema: string | undefined): Record<string, Migration> {
   if (schema === undefined) return { ...MIGRATIONS };
   return Object.fromEntries(
-    Object.entries(MIGRATIONS).map(([name, { up }]) => [
+    Object.entries(MIGRATIONS).map(([name, migration]) => [
       name,
-      { up: (db: Kysely<unknown>) => up(db.withSchema(schema)) },
+      { up: (db: Kysely<unknown>) => migration.up(db.withSchema(schema)) },
     ]),
   );
 }

@@ -6,7 +6,16 @@
  * a value from a row, nor the password.
  */
 import { Kysely, PostgresDialect, sql, type PostgresPoolClient } from 'kysely';
-import pg from 'pg';
+import {
+  Client,
+  DatabaseError,
+  escapeIdentifier,
+  Pool,
+  TypeOverrides,
+  types,
+  type ClientConfig,
+  type PoolClient,
+} from 'pg';
 import { HkaError, messageOf } from '../../lib/errors.ts';
 import { describeError, type Logger } from '../../lib/logger.ts';
 import type { Secret } from '../../lib/secret.ts';
@@ -41,14 +50,13 @@ export interface PostgresOptions {
 
 const RECONNECT_MS = 500;
 const MAX_RECONNECT_MS = 10_000;
-const INT8 = 20;
 
 export class PostgresEngine implements SqlEngine {
   readonly kind = 'postgres';
   readonly place: string;
   readonly schema: string;
   readonly #options: PostgresOptions;
-  #pool: pg.Pool | undefined;
+  #pool: Pool | undefined;
 
   constructor(options: PostgresOptions) {
     this.#options = options;
@@ -58,7 +66,7 @@ export class PostgresEngine implements SqlEngine {
 
   async connect(): Promise<{ reads: Kysely<Tables>; writes: Kysely<Tables> }> {
     const { maxConnections, schema, logger } = this.#options;
-    const pool = new pg.Pool({ ...this.#clientConfig(), max: maxConnections, idleTimeoutMillis: 30_000 });
+    const pool = new Pool({ ...this.#clientConfig(), max: maxConnections, idleTimeoutMillis: 30_000 });
     // Of connections that nobody uses; without a listener it would end the process.
     pool.on('error', (error) =>
       logger.debug({ err: { message: error.message } }, 'a database connection ended'),
@@ -83,7 +91,7 @@ export class PostgresEngine implements SqlEngine {
   }
 
   watch(onMaybeChanged: () => void): () => void {
-    const listener = new Listener(this.#options, () => new pg.Client(this.#clientConfig()), onMaybeChanged);
+    const listener = new Listener(this.#options, () => new Client(this.#clientConfig()), onMaybeChanged);
     const timer = setInterval(onMaybeChanged, this.#options.pollMs).unref();
     return () => {
       clearInterval(timer);
@@ -100,7 +108,7 @@ export class PostgresEngine implements SqlEngine {
       return { kind: error.code === 'HKA_STORE_UNAVAILABLE' ? 'unavailable' : 'other', error };
     }
     const said = (text: string): string => `${this.place}: ${text}`;
-    if (!(error instanceof pg.DatabaseError)) {
+    if (!(error instanceof DatabaseError)) {
       // Whatever PostgreSQL has not answered itself is about reaching it.
       return { kind: 'unavailable', error: new HkaError('HKA_STORE_UNAVAILABLE', said(reasonOf(error))) };
     }
@@ -131,8 +139,11 @@ export class PostgresEngine implements SqlEngine {
     return { kind: 'other', error: new HkaError('HKA_INTERNAL', said(`PostgreSQL's error ${code}`)) };
   }
 
-  #clientConfig(): pg.ClientConfig {
+  #clientConfig(): ClientConfig {
     const { host, port, database, user, password, tls, timeoutMs } = this.#options;
+    const parsers = new TypeOverrides();
+    // Times and counts: all of them are far below 2^53.
+    parsers.setTypeParser(types.builtins.INT8, Number);
     return {
       host,
       port,
@@ -142,13 +153,7 @@ export class PostgresEngine implements SqlEngine {
       connectionTimeoutMillis: timeoutMs,
       query_timeout: timeoutMs,
       keepAlive: true,
-      types: {
-        // Times and counts: all of them are far below 2^53.
-        getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-          oid === INT8 && format !== 'binary'
-            ? Number
-            : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
-      },
+      types: parsers,
       ...(password === undefined ? {} : { password: async () => (await password()).reveal() }),
       ssl:
         tls === undefined
@@ -169,33 +174,41 @@ export function channelOf(schema: string): string {
 }
 
 /** Gives a connection back to the pool only if PostgreSQL has answered everything that it was asked. */
-function guarded(client: pg.PoolClient): PostgresPoolClient {
+function guarded(client: PoolClient): PostgresPoolClient {
   let broken = false;
+  // One that ends while it is in use; without a listener it would end the process.
+  const onError = (): void => {
+    broken = true;
+  };
+  client.on('error', onError);
   return {
     // Kysely's interface also has cursors, which nothing here uses.
     query: (async (statement: string, parameters?: readonly unknown[]) => {
       try {
         return await client.query(statement, [...(parameters ?? [])]);
       } catch (error) {
-        if (!(error instanceof pg.DatabaseError)) broken = true;
+        if (!(error instanceof DatabaseError)) broken = true;
         throw error;
       }
     }) as unknown as PostgresPoolClient['query'],
-    release: () => client.release(broken),
+    release: () => {
+      client.off('error', onError);
+      client.release(broken);
+    },
   };
 }
 
 /** A connection that only listens, made again whenever it ends. */
 class Listener {
   readonly #options: PostgresOptions;
-  readonly #connect: () => pg.Client;
+  readonly #connect: () => Client;
   readonly #onMaybeChanged: () => void;
-  #client: pg.Client | undefined;
+  #client: Client | undefined;
   #timer: NodeJS.Timeout | undefined;
   #pauseMs = RECONNECT_MS;
   #closed = false;
 
-  constructor(options: PostgresOptions, connect: () => pg.Client, onMaybeChanged: () => void) {
+  constructor(options: PostgresOptions, connect: () => Client, onMaybeChanged: () => void) {
     this.#options = options;
     this.#connect = connect;
     this.#onMaybeChanged = onMaybeChanged;
@@ -218,7 +231,7 @@ class Listener {
     client.on('notification', () => this.#onMaybeChanged());
     try {
       await client.connect();
-      await client.query(`listen ${pg.escapeIdentifier(channelOf(this.#options.schema))}`);
+      await client.query(`listen ${escapeIdentifier(channelOf(this.#options.schema))}`);
       this.#pauseMs = RECONNECT_MS;
       // For what happened before.
       this.#onMaybeChanged();
@@ -232,7 +245,7 @@ class Listener {
     }
   }
 
-  #lost(client: pg.Client): void {
+  #lost(client: Client): void {
     if (this.#closed || client !== this.#client) return;
     this.#client = undefined;
     // Jitter: gateways that lost the same database do not come back at the same moment.

@@ -111,7 +111,9 @@ class SqlStore implements CredentialStore {
       const row = await db
         .selectFrom('credentials')
         .selectAll()
-        .where((where) => where.or([where('public_id', '=', publicId), where('previous_public_id', '=', publicId)]))
+        .where((where) =>
+          where.or([where('public_id', '=', publicId), where('previous_public_id', '=', publicId)]),
+        )
         .executeTakeFirst();
       return row === undefined ? undefined : recordOf(row);
     });
@@ -218,10 +220,7 @@ class SqlStore implements CredentialStore {
     return () => void this.#listeners.delete(own);
   }
 
-  #replace(
-    id: string,
-    make: (old: CredentialRecord) => CredentialRecord,
-  ): Promise<CredentialRecord> {
+  #replace(id: string, make: (old: CredentialRecord) => CredentialRecord): Promise<CredentialRecord> {
     return this.#change(
       async (db) => {
         const old = await existing(db, id);
@@ -268,7 +267,10 @@ class SqlStore implements CredentialStore {
         })
         .execute();
       if (sequence % 1000 === 0) {
-        await db.deleteFrom('store_changes').where('sequence', '<=', sequence - KEPT_CHANGES).execute();
+        await db
+          .deleteFrom('store_changes')
+          .where('sequence', '<=', sequence - KEPT_CHANGES)
+          .execute();
       }
       await this.#engine.announce(db, sequence);
       return done;
@@ -428,7 +430,9 @@ async function assertFree(
   if (row === undefined) return;
   if (ids.includes(row.id)) throw taken(row.id, 'this id');
   const record = records.find((candidate) =>
-    publicIdsOf(candidate).some((publicId) => publicId === row.public_id || publicId === row.previous_public_id),
+    publicIdsOf(candidate).some(
+      (publicId) => publicId === row.public_id || publicId === row.previous_public_id,
+    ),
   );
   throw taken(record?.id ?? row.id, 'its public id');
 }

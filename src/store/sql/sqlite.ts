@@ -103,11 +103,25 @@ export class SqliteEngine implements SqlEngine {
     raw.pragma('synchronous = FULL');
     raw.pragma('foreign_keys = ON');
     const db = new Kysely<Tables>({
-      dialect: new SqliteDialect({ database: raw as unknown as SqliteDatabase }),
+      dialect: new SqliteDialect({ database: forgiving(raw) }),
     });
     this.#open.push({ db, raw });
     return db;
   }
+}
+
+/**
+ * A disk that is full makes SQLite roll back by itself; told to do it once more it complains, and why the write failed would
+ * be lost.
+ */
+function forgiving(raw: Database.Database): SqliteDatabase {
+  return {
+    prepare: (text) =>
+      text === 'rollback' && !raw.inTransaction
+        ? raw.prepare('select 1 where false')
+        : (raw.prepare(text) as unknown),
+    close: () => raw.close(),
+  } as SqliteDatabase;
 }
 
 /** Undefined when it can't be read; the next look at the sequence says why. */

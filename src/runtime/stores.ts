@@ -1,0 +1,110 @@
+/** The credential store that the configuration names. Passwords come from files that nobody else may read, or from Vault. */
+import { isAbsolute } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { parsePhc } from '../keys/phc.ts';
+import { readPrivateFile } from '../lib/atomic-file.ts';
+import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
+import { Secret } from '../lib/secret.ts';
+import { openFileStore } from '../store/file/file-store.ts';
+import type { SqlEngine } from '../store/sql/engine.ts';
+import { PostgresEngine, type PostgresOptions } from '../store/sql/postgres.ts';
+import { openSqlStore } from '../store/sql/sql-store.ts';
+import { SqliteEngine } from '../store/sql/sqlite.ts';
+import type { CredentialStore } from '../store/store.ts';
+import { parseReference, type SecretReference } from '../vault/reference.ts';
+import type { Config } from './config.ts';
+
+/** Reads a secret from Vault. */
+export type ReadSecret = (reference: SecretReference) => Secret | Promise<Secret>;
+
+const MIN_POLL_MS = 50;
+
+export function createStore(config: Config, logger: Logger, readSecret: ReadSecret): CredentialStore {
+  const checkHash = (phc: string): void => void parsePhc(phc);
+  const { type, path = '', pollMs } = config.store;
+  if (type === 'file') return openFileStore({ path, pollMs, logger, checkHash });
+  return openSqlStore({ engine: createSqlEngine(config, logger, readSecret), logger, checkHash });
+}
+
+/** Whether the store's password lies in Vault. */
+export function storeNeedsVault(config: Config): boolean {
+  return config.store.type === 'postgres' && config.store.postgres?.passwordReference !== undefined;
+}
+
+/**
+ * `create`: makes SQLite's file when there is none. Throws HKA_USAGE where the store has no SQL, HKA_CONFIG_INVALID for a
+ * certificate that can't be read.
+ */
+export function createSqlEngine(
+  config: Config,
+  logger: Logger,
+  readSecret: ReadSecret,
+  create = false,
+): SqlEngine {
+  const { type, path = '', pollMs, postgres } = config.store;
+  // A look costs microseconds; nothing else tells of other processes' changes.
+  if (type === 'sqlite') return new SqliteEngine({ path, pollMs: Math.min(pollMs, MIN_POLL_MS), create });
+  if (type !== 'postgres' || postgres === undefined) {
+    throw new HkaError(
+      'HKA_USAGE',
+      `store.type is "${type}"; this needs a database: set it to sqlite or postgres`,
+    );
+  }
+  const { host, port, database, user, schema, maxConnections, timeoutMs } = postgres;
+  return new PostgresEngine({
+    host,
+    port,
+    database,
+    user,
+    schema,
+    maxConnections,
+    timeoutMs,
+    pollMs,
+    logger,
+    password: passwordOf(postgres, readSecret),
+    tls: tlsOf(postgres),
+  });
+}
+
+type Postgres = NonNullable<Config['store']['postgres']>;
+
+function passwordOf(
+  { passwordFile, passwordReference }: Postgres,
+  readSecret: ReadSecret,
+): PostgresOptions['password'] {
+  if (passwordFile !== undefined) {
+    return () =>
+      Promise.resolve(
+        new Secret(
+          readPrivateFile(passwordFile, "the database's password file", 'HKA_STORE_UNAVAILABLE').trimEnd(),
+        ),
+      );
+  }
+  if (passwordReference === undefined) return undefined;
+  const reference = parseReference(passwordReference);
+  return async () => readSecret(reference);
+}
+
+function tlsOf({ host, tls }: Postgres): PostgresOptions['tls'] {
+  if (!tls.enabled || isAbsolute(host)) return undefined;
+  return {
+    ca: tls.caFile === undefined ? undefined : readPem('ca_file', tls.caFile),
+    serverName: tls.serverName,
+    ...(tls.certFile === undefined ? {} : { cert: readPem('cert_file', tls.certFile) }),
+    ...(tls.keyFile === undefined
+      ? {}
+      : { key: readPrivateFile(tls.keyFile, "the database client's key", 'HKA_STORE_UNAVAILABLE') }),
+  };
+}
+
+function readPem(field: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new HkaError(
+      'HKA_CONFIG_INVALID',
+      `store.postgres.tls.${field}: can't read ${path}: ${errnoOf(error) ?? messageOf(error)}`,
+    );
+  }
+}
