@@ -104,8 +104,8 @@ export class Runtime implements PluginRuntime {
   /** For metrics: verifications by result; undefined while there is no verifier. */
   verifications(): Record<string, number> | undefined {
     if (this.#verifier === undefined) return undefined;
-    const { verified, cacheHits, denied } = this.#verifier.counts;
-    return { verified: verified - cacheHits, cached: cacheHits, ...denied };
+    const { verified, cacheHits, stale, denied } = this.#verifier.counts;
+    return { verified: verified - cacheHits - stale, cached: cacheHits, stale, ...denied };
   }
 
   mayForward(reference: SecretReference): boolean {
