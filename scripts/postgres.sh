@@ -16,7 +16,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 works() {
   local version
-  [[ -x "$1/postgres" && -x "$1/initdb" ]] || return 1
+  [[ -x "$1/postgres" && -x "$1/initdb" && -x "$1/pg_ctl" ]] || return 1
   version="$("$1/postgres" --version | grep -oE '[0-9]+' | head -n 1)"
   [[ "$version" -ge "$LEAST" ]]
 }
@@ -28,7 +28,11 @@ find_postgres() {
     return 1
   fi
   local on_path folder
-  if on_path="$(type -P postgres)" && works "$(dirname "$on_path")"; then dirname "$on_path"; return 0; fi
+  if on_path="$(type -P postgres)"; then
+    # Often a link to where all of the programs are.
+    folder="$(dirname "$(readlink -f "$on_path")")"
+    works "$folder" && { printf '%s\n' "$folder"; return 0; }
+  fi
   for folder in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV); do
     works "$folder" && { printf '%s\n' "$folder"; return 0; }
   done
@@ -37,16 +41,19 @@ find_postgres() {
 
 install_postgres() {
   # One installation at a time; the lock ends with the process, however it ends.
-  exec 9>/run/lock/hashed-key-auth-postgres
-  flock 9
+  exec 9>/run/hashed-key-auth-postgres.lock
+  if ! flock --nonblock 9; then
+    say "another run is installing PostgreSQL; waiting for it"
+    flock 9
+  fi
   find_postgres >/dev/null 2>&1 && return 0
   say "installing PostgreSQL"
   mkdir -p /etc/postgresql-common/createcluster.d
   echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/hashed-key-auth.conf
   (
     export DEBIAN_FRONTEND=noninteractive
-    apt-get install -y --no-install-recommends postgresql ||
-      { apt-get update && apt-get install -y --no-install-recommends postgresql; }
+    install=(apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 postgresql)
+    "${install[@]}" || { apt-get update && "${install[@]}"; }
   ) >&2 9>&-
 }
 
@@ -65,7 +72,7 @@ main() {
   elif install_postgres && find_postgres; then
     return 0
   else
-    why="installing it failed"
+    why="installing Debian's failed, or gave a version before $LEAST"
   fi
   if [[ "$mode" == --if-possible ]]; then
     say "no PostgreSQL: $why. Tests that need one are skipped by name."

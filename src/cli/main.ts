@@ -232,7 +232,7 @@ function build(io: Io, finish: (code: number) => void): Command {
   )
     .option('--gateway <role>', 'role of the gateway', 'hashed_key_auth_gateway')
     .option('--admin <role>', 'role of admin service and command line', 'hashed_key_auth_admin')
-    .option('--no-rehash', 'the gateway may not write at all; set argon2.rehash to false then')
+    .option('--no-rehash', 'the gateway may not touch credentials at all; set argon2.rehash to false then')
     .action(
       inSession(async (session, output, options: CommonOptions & RolesOptions) => {
         const { databaseRoles } = await import('./db.ts');

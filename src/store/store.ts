@@ -4,7 +4,7 @@
  *
  * A store never sees a key. Reads give whole records, so that what a reader saw is of one version.
  */
-import type { CredentialRecord, KeyRecord } from './record.ts';
+import type { ConsumerRef, CredentialRecord, CredentialState, KeyRecord } from './record.ts';
 
 /** What of a record may be changed. `null` removes an optional field. */
 export interface CredentialPatch {
@@ -31,6 +31,50 @@ export interface HashReplacement {
   readonly pepper: string;
   /** New look-up data, when the pepper version changed. */
   readonly lookup: CredentialRecord['lookup'];
+}
+
+/** What a search is for; all of it must be so. */
+export interface CredentialQuery {
+  /** Of this consumer: by id if it is given, else by username. */
+  readonly consumer?: ConsumerRef;
+  readonly tag?: string;
+  /** Part of the name, whatever the case of ASCII letters. */
+  readonly name?: string;
+  readonly state?: CredentialState;
+  /** Has an expiry, and one before this time. */
+  readonly expiringBefore?: number;
+  /** Neither made nor used since this time. */
+  readonly unusedSince?: number;
+}
+
+export interface PageRequest {
+  /** The id that the former page ended with. */
+  readonly after?: string;
+  readonly limit: number;
+  /** What `state` is about. */
+  readonly now: number;
+}
+
+export interface Page {
+  /** In the order of their ids. */
+  readonly records: readonly CredentialRecord[];
+  /** Where the next page begins; undefined on the last one. */
+  readonly next: string | undefined;
+}
+
+/** A key was used; of several uses the last one counts. */
+export interface Use {
+  readonly id: string;
+  readonly at: number;
+  /** Address of the client, for a key that a rotation has replaced: who still uses it should be told. */
+  readonly retiringClient?: string;
+}
+
+export interface Usage {
+  /** Of either key; as of the gateways' last reports. */
+  readonly lastUsedAt?: number;
+  /** Who used the key that the last rotation has replaced, the latest first. */
+  readonly retiringClients: readonly { readonly client: string; readonly at: number }[];
 }
 
 /** Ids of changed or removed credentials; `added` when some are new; `all` when the store can't say which. */
@@ -61,6 +105,7 @@ export interface CredentialStore {
   /** Index lengths in use for imported keys, with how many records have each and under which pepper version. */
   indexLengths(): Promise<readonly IndexLength[]>;
   list(): AsyncIterable<CredentialRecord>;
+  find(query: CredentialQuery, page: PageRequest): Promise<Page>;
 
   /**
    * Adds records, all or none. Throws HKA_CREDENTIAL_EXISTS when an id or public id is taken.
@@ -78,6 +123,11 @@ export interface CredentialStore {
   remove(id: string): Promise<void>;
   /** Whether it was replaced; false when the hash had changed or the record was gone. */
   replaceHash(replacement: HashReplacement): Promise<boolean>;
+
+  /** Keeps when keys were used. Of credentials that are gone nothing is kept. No change in the sense of {@link onChange}. */
+  recordUse(uses: readonly Use[]): Promise<void>;
+  /** Of credentials that were never used there is none. */
+  usage(ids: readonly string[]): Promise<ReadonlyMap<string, Usage>>;
 
   /** Calls `listener` after each change, whoever made it. Returns what ends that. */
   onChange(listener: (change: StoreChange) => void): () => void;

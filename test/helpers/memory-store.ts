@@ -1,18 +1,25 @@
 /** A store in memory for tests of what stands above a store; what a store itself must do is in test/store/conformance.ts. */
 import { notFound, patched, rehashed, rotated } from '../../src/store/changes.ts';
+import { pageOf } from '../../src/store/query.ts';
 import { indexToken, keysOf, publicIdsOf, type CredentialRecord } from '../../src/store/record.ts';
 import type {
   CredentialPatch,
+  CredentialQuery,
   CredentialStore,
   HashReplacement,
   IndexLength,
   KeyRotation,
+  Page,
+  PageRequest,
   StoreChange,
+  Usage,
+  Use,
 } from '../../src/store/store.ts';
 import type { HkaError } from '../../src/lib/errors.ts';
 
 export class MemoryStore implements CredentialStore {
   readonly kind = 'file';
+  readonly uses = new Map<string, Usage>();
   readonly records = new Map<string, CredentialRecord>();
   readonly #listeners = new Set<(change: StoreChange) => void>();
   /** Set to make every read fail. */
@@ -70,6 +77,16 @@ export class MemoryStore implements CredentialStore {
   }
   async *list(): AsyncIterable<CredentialRecord> {
     yield* this.records.values();
+  }
+  async find(query: CredentialQuery, page: PageRequest): Promise<Page> {
+    return pageOf(this.records.values(), query, page, await this.usage([]));
+  }
+  recordUse(uses: readonly Use[]): Promise<void> {
+    for (const { id, at } of uses) this.uses.set(id, { lastUsedAt: at, retiringClients: [] });
+    return Promise.resolve();
+  }
+  usage(_ids: readonly string[]): Promise<ReadonlyMap<string, Usage>> {
+    return Promise.resolve(this.uses);
   }
   insert(records: readonly CredentialRecord[]): Promise<void> {
     for (const record of records) this.records.set(record.id, record);

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { formatPhc } from '../../src/keys/phc.ts';
 import { HkaError, type ErrorCode } from '../../src/lib/errors.ts';
 import { indexToken, type CredentialRecord } from '../../src/store/record.ts';
-import type { CredentialStore, StoreChange } from '../../src/store/store.ts';
+import type { CredentialQuery, CredentialStore, StoreChange } from '../../src/store/store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { suite } from '../helpers/suite.ts';
 
@@ -361,6 +361,82 @@ export function storeConformance(
       'HKA_CREDENTIAL_NOT_FOUND',
       store.rotate(randomUUID(), { lookup, hash, pepper, previousUntil: undefined }),
     );
+  });
+
+  on('searches by all that is asked for, in pages', async ({ store }) => {
+    const now = CREATED + 1000;
+    const alice = randomUUID();
+    const a = issuedRecord({ consumer: { id: alice, username: 'alice' }, name: 'CI 100%', tags: ['x', 'y'] });
+    const b = issuedRecord({ consumer: { username: 'alice' }, expiresAt: now + 500, tags: ['x'] });
+    const c = issuedRecord({ consumer: { username: 'bob' }, expiresAt: now, name: 'ci_laptop' });
+    const d = issuedRecord({ consumer: { username: 'bob' }, revokedAt: CREATED, expiresAt: now - 5 });
+    await store.insert([a, b, c, d]);
+    const found = async (query: CredentialQuery): Promise<string[]> =>
+      ids((await store.find(query, { limit: 10, now })).records);
+    assert.equal(await found({}), ids([a, b, c, d]));
+    assert.equal(await found({ consumer: { username: 'alice' } }), ids([a, b]));
+    assert.equal(await found({ consumer: { id: alice } }), ids([a]));
+    assert.equal(await found({ tag: 'x' }), ids([a, b]));
+    assert.equal(await found({ tag: "x' or 1=1 --" }), []);
+    assert.equal(await found({ name: 'ci' }), ids([a, c]));
+    assert.equal(await found({ name: '100%' }), ids([a]));
+    assert.equal(await found({ name: 'i_l' }), ids([c]), 'no wildcard');
+    assert.equal(await found({ name: '%' }), ids([a]));
+    assert.equal(await found({ state: 'active' }), ids([a, b]));
+    assert.equal(await found({ state: 'expired' }), ids([c]));
+    assert.equal(await found({ state: 'revoked' }), ids([d]));
+    assert.equal(await found({ expiringBefore: now + 1 }), ids([c, d]));
+    assert.equal(
+      await found({ consumer: { username: 'alice' }, tag: 'x', state: 'active', name: 'CI' }),
+      ids([a]),
+    );
+    const seen: string[] = [];
+    let after: string | undefined;
+    do {
+      const page = await store.find({}, { limit: 3, now, ...(after === undefined ? {} : { after }) });
+      seen.push(...page.records.map(({ id }) => id));
+      after = page.next;
+    } while (after !== undefined);
+    assert.equal(seen, ids([a, b, c, d]));
+  });
+
+  on('keeps when keys were used, and by whom those that are retiring', async ({ store, another }) => {
+    const [a, b] = [issuedRecord(), issuedRecord()];
+    await store.insert([a, b]);
+    const changes: StoreChange[] = [];
+    store.onChange((change) => changes.push(change));
+    await store.recordUse([
+      { id: a.id, at: CREATED + 5, retiringClient: '192.0.2.1' },
+      { id: a.id, at: CREATED + 9, retiringClient: '192.0.2.2' },
+      { id: a.id, at: CREATED + 7 },
+      { id: randomUUID(), at: CREATED },
+    ]);
+    const second = await another();
+    await second.recordUse([{ id: a.id, at: CREATED + 6, retiringClient: '192.0.2.1' }]);
+    await store.recordUse([]);
+    const expected = {
+      lastUsedAt: CREATED + 9,
+      retiringClients: [
+        { client: '192.0.2.2', at: CREATED + 9 },
+        { client: '192.0.2.1', at: CREATED + 6 },
+      ],
+    };
+    assert.equal([...(await second.usage([a.id, b.id, randomUUID()]))], [[a.id, expected]]);
+    assert.equal(changes, [], 'a use is no change');
+    const unused = async (unusedSince: number): Promise<string[]> =>
+      ids((await store.find({ unusedSince }, { limit: 9, now: CREATED })).records);
+    assert.equal(await unused(CREATED + 8), [b.id]);
+    assert.equal(await unused(CREATED + 10), ids([a, b]));
+    assert.equal(await unused(CREATED), []);
+    const { lookup, hash, pepper } = issuedRecord();
+    await store.rotate(a.id, { lookup, hash, pepper, previousUntil: CREATED });
+    assert.equal(
+      (await store.usage([a.id])).get(a.id),
+      { lastUsedAt: CREATED + 9, retiringClients: [] },
+      'those who used the key before the last one are of no interest',
+    );
+    await store.remove(a.id);
+    assert.is((await store.usage([a.id])).size, 0);
   });
 
   on('removes a record and everything that finds it', async ({ store }) => {

@@ -19,19 +19,26 @@ import type { Logger } from '../../lib/logger.ts';
 import type { CredentialRecord } from '../record.ts';
 import type {
   CredentialPatch,
+  CredentialQuery,
   CredentialStore,
   HashReplacement,
   IndexLength,
   KeyRotation,
+  Page,
+  PageRequest,
   StoreChange,
   StoreHealth,
+  Usage,
+  Use,
 } from '../store.ts';
+import { pageOf } from '../query.ts';
 import { Draft } from './draft.ts';
 import { formatCredentials } from './emit.ts';
 import type { CheckHash } from './format.ts';
 import { reparse } from './reparse.ts';
 import { difference, Snapshot } from './snapshot.ts';
 import { assertUnchanged, currentSignature, digestOf, readVersion, type FileVersion } from './source.ts';
+import { UsageFile } from './usage-file.ts';
 import { FileWatcher } from './watcher.ts';
 
 export interface FileStoreOptions {
@@ -54,6 +61,8 @@ interface PendingWrite {
 /** Attempts at a write whose file is changed, each time, by a program that does not know the lock. */
 const WRITE_ATTEMPTS = 5;
 
+const NO_USAGE: ReadonlyMap<string, Usage> = new Map();
+
 export function openFileStore(options: FileStoreOptions): CredentialStore {
   return new FileStore(options);
 }
@@ -61,6 +70,7 @@ export function openFileStore(options: FileStoreOptions): CredentialStore {
 class FileStore implements CredentialStore {
   readonly kind = 'file';
   readonly #options: FileStoreOptions;
+  readonly #usageFile: UsageFile;
   readonly #listeners = new Set<(change: StoreChange) => void>();
   #open = false;
   #snapshot = Snapshot.empty;
@@ -80,6 +90,7 @@ class FileStore implements CredentialStore {
 
   constructor(options: FileStoreOptions) {
     this.#options = options;
+    this.#usageFile = new UsageFile(options.path);
   }
 
   async open(): Promise<void> {
@@ -126,17 +137,38 @@ class FileStore implements CredentialStore {
     yield* this.#current().records.values();
   }
 
+  async find(query: CredentialQuery, page: PageRequest): Promise<Page> {
+    const { records } = this.#current();
+    const usage = query.unusedSince === undefined ? NO_USAGE : await this.#usageFile.usage();
+    return pageOf(records.values(), query, page, usage);
+  }
+
+  async recordUse(uses: readonly Use[]): Promise<void> {
+    const { records } = this.#current();
+    if (uses.length > 0) await this.#usageFile.record(uses, (id) => records.has(id));
+  }
+
+  async usage(ids: readonly string[]): Promise<ReadonlyMap<string, Usage>> {
+    const { records } = this.#current();
+    const wanted = new Set(ids.filter((id) => records.has(id)));
+    return new Map([...(await this.#usageFile.usage())].filter(([id]) => wanted.has(id)));
+  }
+
   async insert(records: readonly CredentialRecord[]): Promise<void> {
     if (records.length === 0) return;
     await this.#write((draft) => draft.insert(records));
   }
 
-  update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord> {
-    return this.#write((draft) => draft.update(id, patch, expectedVersion));
+  async update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord> {
+    const record = await this.#write((draft) => draft.update(id, patch, expectedVersion));
+    if (patch.previous === null) await this.#usageFile.forgetRetiring(id);
+    return record;
   }
 
-  rotate(id: string, rotation: KeyRotation, expectedVersion?: number): Promise<CredentialRecord> {
-    return this.#write((draft) => draft.rotate(id, rotation, expectedVersion));
+  async rotate(id: string, rotation: KeyRotation, expectedVersion?: number): Promise<CredentialRecord> {
+    const record = await this.#write((draft) => draft.rotate(id, rotation, expectedVersion));
+    await this.#usageFile.forgetRetiring(id);
+    return record;
   }
 
   remove(id: string): Promise<void> {

@@ -69,6 +69,22 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .column('credential_id')
         .execute();
       await db.schema
+        .createTable('credential_usage')
+        .addColumn('credential_id', 'text', (column) =>
+          column.primaryKey().notNull().references('credentials.id').onDelete('cascade'),
+        )
+        .addColumn('last_used_at', 'bigint', (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable('retiring_uses')
+        .addColumn('credential_id', 'text', (column) =>
+          column.notNull().references('credentials.id').onDelete('cascade'),
+        )
+        .addColumn('client', 'text', (column) => column.notNull())
+        .addColumn('at', 'bigint', (column) => column.notNull())
+        .addPrimaryKeyConstraint('retiring_uses_key', ['credential_id', 'client'])
+        .execute();
+      await db.schema
         .createTable('index_lengths')
         .addColumn('bits', 'integer', (column) => column.notNull())
         .addColumn('pepper', 'text', (column) => column.notNull())

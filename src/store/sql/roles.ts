@@ -17,6 +17,8 @@ export interface RoleOptions {
 const GATEWAY_READS = [
   'credentials',
   'credential_tags',
+  'credential_usage',
+  'retiring_uses',
   'index_lengths',
   'store_state',
   'store_changes',
@@ -34,6 +36,7 @@ export function rolesSql({ schema, gateway, admin, rehash }: RoleOptions): strin
     `-- ${gateway}: the gateway. No right to make, re-assign, extend or revive a credential.`,
     `grant usage on schema ${quoted(schema)} to ${gatewayRole};`,
     `grant select on ${GATEWAY_READS.map(table).join(', ')} to ${gatewayRole};`,
+    `grant insert, update on ${table('credential_usage')}, ${table('retiring_uses')} to ${gatewayRole};`,
     ...(rehash
       ? [
           `grant update (version, hash, pepper, mac, index_token) on ${table('credentials')} to ${gatewayRole};`,

@@ -11,22 +11,28 @@ import { HkaError } from '../../lib/errors.ts';
 import { describeError, type Logger } from '../../lib/logger.ts';
 import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
 import type { CheckHash } from '../file/format.ts';
+import { endOf } from '../query.ts';
 import { keysOf, publicIdsOf, type CredentialRecord } from '../record.ts';
 import { assertStorable } from '../storable.ts';
 import type {
   CredentialPatch,
+  CredentialQuery,
   CredentialStore,
   HashReplacement,
   IndexLength,
   KeyRotation,
+  Page,
+  PageRequest,
   StoreChange,
   StoreHealth,
+  Usage,
+  Use,
 } from '../store.ts';
 import { ChangeFeed, type Change } from './change-feed.ts';
 import type { SqlEngine } from './engine.ts';
 import { assertMigrated } from './migrate.ts';
 import { recordOf, rowOf } from './rows.ts';
-import type { Tables } from './tables.ts';
+import type { RetiringUseTable, Tables, UsageTable } from './tables.ts';
 
 export interface SqlStoreOptions {
   readonly engine: SqlEngine;
@@ -158,6 +164,116 @@ class SqlStore implements CredentialStore {
     }
   }
 
+  find(query: CredentialQuery, { after = '', limit, now }: PageRequest): Promise<Page> {
+    const { consumer, tag, name, state, expiringBefore, unusedSince } = query;
+    return this.#read(async (db) => {
+      let select = db.selectFrom('credentials').selectAll('credentials').where('credentials.id', '>', after);
+      if (consumer?.id !== undefined) {
+        select = select.where('consumer_id', '=', consumer.id);
+      } else if (consumer?.username !== undefined) {
+        select = select.where('consumer_username', '=', consumer.username);
+      }
+      if (tag !== undefined) {
+        select = select.where((where) =>
+          where.exists(
+            where
+              .selectFrom('credential_tags')
+              .select('tag')
+              .where('tag', '=', tag)
+              .whereRef('credential_id', '=', 'credentials.id'),
+          ),
+        );
+      }
+      if (name !== undefined) {
+        const pattern = `%${name.toLowerCase().replaceAll(/[\\%_]/g, '\\$&')}%`;
+        select = select.where(sql<boolean>`lower(name) like ${pattern} escape '\\'`);
+      }
+      if (state === 'revoked') select = select.where('revoked_at', 'is not', null);
+      if (state === 'expired' || state === 'active') select = select.where('revoked_at', 'is', null);
+      if (state === 'expired') select = select.where('expires_at', '<=', now);
+      if (state === 'active') {
+        select = select.where((where) =>
+          where.or([where('expires_at', 'is', null), where('expires_at', '>', now)]),
+        );
+      }
+      if (expiringBefore !== undefined) select = select.where('expires_at', '<', expiringBefore);
+      if (unusedSince !== undefined) {
+        select = select
+          .leftJoin('credential_usage', 'credential_usage.credential_id', 'credentials.id')
+          .where((where) =>
+            where(
+              where.fn.coalesce('credential_usage.last_used_at', 'credentials.created_at'),
+              '<',
+              unusedSince,
+            ),
+          );
+      }
+      const rows = await select
+        .orderBy('credentials.id')
+        .limit(limit + 1)
+        .execute();
+      return endOf(rows.map(recordOf), limit);
+    });
+  }
+
+  async recordUse(uses: readonly Use[]): Promise<void> {
+    for (const part of parts(uses)) {
+      await this.#transaction(async (db) => {
+        const ids = [...new Set(part.map(({ id }) => id))];
+        const rows = await db.selectFrom('credentials').select('id').where('id', 'in', ids).execute();
+        const there = new Set(rows.map(({ id }) => id));
+        // In one order for all gateways: two that lock the same rows wait for each other, not crosswise.
+        const kept = lastUses(part.filter(({ id }) => there.has(id)));
+        if (kept.used.length === 0) return;
+        await db
+          .insertInto('credential_usage')
+          .values(kept.used)
+          .onConflict((conflict) =>
+            conflict
+              .column('credential_id')
+              .doUpdateSet({ last_used_at: (set) => set.ref('excluded.last_used_at') })
+              .whereRef('credential_usage.last_used_at', '<', 'excluded.last_used_at'),
+          )
+          .execute();
+        if (kept.retiring.length === 0) return;
+        await db
+          .insertInto('retiring_uses')
+          .values(kept.retiring)
+          .onConflict((conflict) =>
+            conflict
+              .columns(['credential_id', 'client'])
+              .doUpdateSet({ at: (set) => set.ref('excluded.at') })
+              .whereRef('retiring_uses.at', '<', 'excluded.at'),
+          )
+          .execute();
+      });
+    }
+  }
+
+  usage(ids: readonly string[]): Promise<ReadonlyMap<string, Usage>> {
+    return this.#read(async (db) => {
+      const found = new Map<string, Usage>();
+      for (const part of parts(ids)) {
+        const used = await db
+          .selectFrom('credential_usage')
+          .selectAll()
+          .where('credential_id', 'in', part)
+          .execute();
+        const retiring = await db
+          .selectFrom('retiring_uses')
+          .selectAll()
+          .where('credential_id', 'in', part)
+          .orderBy('at', 'desc')
+          .execute();
+        for (const { credential_id: id, last_used_at: lastUsedAt } of used) {
+          const clients = retiring.filter((row) => row.credential_id === id);
+          found.set(id, { lastUsedAt, retiringClients: clients.map(({ client, at }) => ({ client, at })) });
+        }
+      }
+      return found;
+    });
+  }
+
   async insert(records: readonly CredentialRecord[]): Promise<void> {
     this.#opened();
     if (records.length === 0) return;
@@ -236,6 +352,9 @@ class SqlStore implements CredentialStore {
         if (JSON.stringify(old.tags) !== JSON.stringify(changed.tags)) {
           await db.deleteFrom('credential_tags').where('credential_id', '=', id).execute();
           await insertTags(db, [changed]);
+        }
+        if (old.previous?.hash !== changed.previous?.hash) {
+          await db.deleteFrom('retiring_uses').where('credential_id', '=', id).execute();
         }
         await countLengths(db, [old], -1, [changed]);
         return changed;
@@ -479,4 +598,25 @@ async function countLengths(
       )
       .execute();
   }
+}
+
+/** The rows that say when each was used last, sorted. */
+function lastUses(uses: readonly Use[]): {
+  readonly used: readonly UsageTable[];
+  readonly retiring: readonly RetiringUseTable[];
+} {
+  const used = new Map<string, number>();
+  const retiring = new Map<string, RetiringUseTable>();
+  for (const { id, at, retiringClient: client } of uses) {
+    used.set(id, Math.max(at, used.get(id) ?? 0));
+    if (client === undefined) continue;
+    const slot = `${id} ${client}`;
+    retiring.set(slot, { credential_id: id, client, at: Math.max(at, retiring.get(slot)?.at ?? 0) });
+  }
+  return {
+    used: [...used]
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([credential_id, last_used_at]) => ({ credential_id, last_used_at })),
+    retiring: [...retiring].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row),
+  };
 }

@@ -57,9 +57,24 @@ export interface ChangeTable {
   ids: string | null;
 }
 
+/** When a credential's key was used last. Not part of its row: that would be a change for every gateway. */
+export interface UsageTable {
+  credential_id: string;
+  last_used_at: number;
+}
+
+/** Who used a key that a rotation has replaced. */
+export interface RetiringUseTable {
+  credential_id: string;
+  client: string;
+  at: number;
+}
+
 export interface Tables {
   credentials: CredentialTable;
   credential_tags: TagTable;
+  credential_usage: UsageTable;
+  retiring_uses: RetiringUseTable;
   index_lengths: IndexLengthTable;
   store_state: StateTable;
   store_changes: ChangeTable;
