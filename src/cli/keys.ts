@@ -1,15 +1,16 @@
-/** `keys create|list|show|revoke|verify`. A key leaves these commands once, when it is made, and enters only by stdin. */
-import { issueKey } from '../keys/issue.ts';
+/** `keys create|list|show|update|rotate|revoke|delete|verify`. A key leaves these commands once, when it is made, and enters only by stdin. */
 import { parsePhc } from '../keys/phc.ts';
 import { KeyVerifier } from '../keys/verifier.ts';
 import { HkaError } from '../lib/errors.ts';
 import { stateOf, STATES, type CredentialRecord, type CredentialState } from '../store/record.ts';
+import type { CredentialQuery, Usage } from '../store/store.ts';
 import { describeConsumer, parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
 import { isoTime, table, type Io, type Output } from './output.ts';
 import type { CliSession } from './session.ts';
 
 export interface CreateOptions {
   readonly consumer: string;
+  readonly id?: string;
   readonly name?: string;
   readonly expiresIn?: string;
   readonly tags?: string;
@@ -28,21 +29,14 @@ export async function createKey(
   if (options.name !== undefined && (options.name === '' || options.name.length > 256)) {
     throw new HkaError('HKA_USAGE', '--name needs 1 to 256 characters');
   }
-  const store = await session.store();
-  const peppers = await session.peppers();
-  const { key, record } = await issueKey(
-    {
-      consumer,
-      tags,
-      createdAt: now,
-      ...(options.name === undefined ? {} : { name: options.name }),
-      ...(expiresAt === undefined ? {} : { expiresAt }),
-    },
-    session.config.keys.prefix,
-    peppers.current,
-    session.hasher,
-  );
-  await store.insert([record]);
+  const service = await session.service();
+  const { key, record } = await service.issue(session.actor, {
+    consumer,
+    tags,
+    ...(options.id === undefined ? {} : { id: parseCredentialId(options.id) }),
+    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+  });
   output.note(
     `Key for consumer ${describeConsumer(consumer)}, credential ${record.id}${
       expiresAt === undefined ? '' : `, valid until ${isoTime(expiresAt)}`
@@ -56,28 +50,41 @@ export interface ListOptions {
   readonly consumer?: string;
   readonly tag?: string;
   readonly state?: string;
+  readonly name?: string;
+  readonly expiringIn?: string;
+  readonly unusedFor?: string;
 }
 
+const PAGE_SIZE = 500;
+
 export async function listKeys(session: CliSession, output: Output, options: ListOptions): Promise<number> {
-  const consumer = options.consumer === undefined ? undefined : parseConsumer(options.consumer);
-  if (options.state !== undefined && !STATES.includes(options.state as CredentialState)) {
-    throw new HkaError('HKA_USAGE', `--state is "${options.state}"; allowed are ${STATES.join(', ')}`);
+  const { tag, state, name, expiringIn, unusedFor } = options;
+  if (state !== undefined && !isState(state)) {
+    throw new HkaError('HKA_USAGE', `--state is "${state}"; allowed are ${STATES.join(', ')}`);
   }
-  const store = await session.store();
   const now = Date.now();
-  const rows: CredentialRecord[] = [];
-  for await (const record of store.list()) {
-    if (consumer?.id !== undefined && record.consumer.id !== consumer.id) continue;
-    if (consumer?.username !== undefined && record.consumer.username !== consumer.username) continue;
-    if (options.tag !== undefined && !record.tags.includes(options.tag)) continue;
-    if (options.state !== undefined && stateOf(record, now) !== options.state) continue;
-    rows.push(record);
-  }
+  const query: CredentialQuery = {
+    ...(options.consumer === undefined ? {} : { consumer: parseConsumer(options.consumer) }),
+    ...(tag === undefined ? {} : { tag }),
+    ...(state === undefined ? {} : { state }),
+    ...(name === undefined ? {} : { name }),
+    ...(expiringIn === undefined ? {} : { expiringBefore: now + parseDuration('--expiring-in', expiringIn) }),
+    ...(unusedFor === undefined ? {} : { unusedSince: now - parseDuration('--unused-for', unusedFor) }),
+  };
+  const service = await session.service();
+  const rows: { record: CredentialRecord; usage: Usage | undefined }[] = [];
+  let after: string | undefined;
+  do {
+    const page = await service.find(query, { limit: PAGE_SIZE, ...(after === undefined ? {} : { after }) });
+    const usage = await service.usage(page.records.map(({ id }) => id));
+    rows.push(...page.records.map((record) => ({ record, usage: usage.get(record.id) })));
+    after = page.next;
+  } while (after !== undefined);
   output.result(
-    { data: rows.map((record) => describe(record, now)) },
+    { data: rows.map(({ record, usage }) => describe(record, now, usage)) },
     table(
-      ['ID', 'CONSUMER', 'NAME', 'KIND', 'STATE', 'CREATED', 'EXPIRES', 'TAGS'],
-      rows.map((record) => [
+      ['ID', 'CONSUMER', 'NAME', 'KIND', 'STATE', 'CREATED', 'EXPIRES', 'LAST USED', 'TAGS'],
+      rows.map(({ record, usage }) => [
         record.id,
         describeConsumer(record.consumer),
         record.name ?? '',
@@ -85,6 +92,7 @@ export async function listKeys(session: CliSession, output: Output, options: Lis
         stateOf(record, now),
         isoTime(record.createdAt),
         isoTime(record.expiresAt),
+        isoTime(usage?.lastUsedAt),
         record.tags.join(','),
       ]),
     ),
@@ -93,20 +101,23 @@ export async function listKeys(session: CliSession, output: Output, options: Lis
   return 0;
 }
 
+function isState(text: string): text is CredentialState {
+  return STATES.includes(text as CredentialState);
+}
+
 export async function showKey(session: CliSession, output: Output, idText: string): Promise<number> {
   const id = parseCredentialId(idText);
-  const record = await (await session.store()).get(id);
-  if (record === undefined) throw new HkaError('HKA_CREDENTIAL_NOT_FOUND', `no credential has the id ${id}`);
-  const description = describe(record, Date.now());
-  output.result(
-    description,
-    Object.entries(description)
-      .map(
-        ([name, value]) => `${name.padEnd(15)} ${typeof value === 'string' ? value : JSON.stringify(value)}`,
-      )
-      .join('\n'),
-  );
+  const service = await session.service();
+  const record = await service.get(id);
+  const description = describe(record, Date.now(), (await service.usage([id])).get(id));
+  output.result(description, lines(description));
   return 0;
+}
+
+function lines(description: Readonly<Record<string, unknown>>): string {
+  return Object.entries(description)
+    .map(([name, value]) => `${name.padEnd(15)} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join('\n');
 }
 
 export async function revokeKey(
@@ -116,23 +127,94 @@ export async function revokeKey(
   options: { readonly reason?: string },
 ): Promise<number> {
   const id = parseCredentialId(idText);
-  const store = await session.store();
-  const record = await store.get(id);
-  if (record === undefined) throw new HkaError('HKA_CREDENTIAL_NOT_FOUND', `no credential has the id ${id}`);
-  const now = Date.now();
-  const revoked =
-    record.revokedAt === undefined
-      ? await store.update(id, {
-          revokedAt: now,
-          ...(options.reason === undefined ? {} : { revokedReason: options.reason }),
-        })
-      : record;
+  const service = await session.service();
+  const before = await service.get(id);
+  const revoked = await service.revoke(session.actor, id, options.reason);
   output.result(
-    describe(revoked, now),
-    record.revokedAt === undefined
+    describe(revoked, Date.now()),
+    before.revokedAt === undefined
       ? `Credential ${id} is revoked.`
-      : `Credential ${id} was revoked already, on ${isoTime(record.revokedAt)}.`,
+      : `Credential ${id} was revoked already, on ${isoTime(before.revokedAt)}.`,
   );
+  return 0;
+}
+
+export interface RotateOptions {
+  readonly overlap: string;
+}
+
+export async function rotateKey(
+  session: CliSession,
+  output: Output,
+  idText: string,
+  { overlap }: RotateOptions,
+): Promise<number> {
+  const id = parseCredentialId(idText);
+  const overlapMs = overlap === '0' ? 0 : parseDuration('--overlap', overlap);
+  const service = await session.service();
+  const { key, record } = await service.rotate(session.actor, id, { overlapMs });
+  output.note(
+    `New key for credential ${id} of consumer ${describeConsumer(record.consumer)}. The one before ${
+      record.previous === undefined
+        ? 'is refused from now on'
+        : `stays good until ${isoTime(record.previous.until)}`
+    }.\nIt is shown this once and can't be shown again:`,
+  );
+  output.result({ ...describe(record, Date.now()), key: key.reveal() }, key.reveal());
+  return 0;
+}
+
+export interface UpdateOptions {
+  readonly name?: string;
+  readonly tags?: string;
+  readonly expiresIn?: string;
+  readonly neverExpires?: boolean;
+  readonly endOverlap?: boolean;
+}
+
+export async function updateKey(
+  session: CliSession,
+  output: Output,
+  idText: string,
+  options: UpdateOptions,
+): Promise<number> {
+  const id = parseCredentialId(idText);
+  const { name, tags, expiresIn, neverExpires, endOverlap } = options;
+  if (expiresIn !== undefined && neverExpires === true) {
+    throw new HkaError('HKA_USAGE', '--expires-in and --never-expires exclude each other');
+  }
+  const patch = {
+    ...(name === undefined ? {} : { name: name === '' ? null : name }),
+    ...(tags === undefined ? {} : { tags: tags === '' ? [] : parseTags(tags) }),
+    ...(expiresIn === undefined ? {} : { expiresAt: Date.now() + parseDuration('--expires-in', expiresIn) }),
+    ...(neverExpires === true ? { expiresAt: null } : {}),
+    ...(endOverlap === true ? { previous: null } : {}),
+  };
+  if (Object.keys(patch).length === 0) {
+    throw new HkaError(
+      'HKA_USAGE',
+      'nothing to change: give --name, --tags, --expires-in, --never-expires or --end-overlap',
+    );
+  }
+  const service = await session.service();
+  const record = await service.update(session.actor, id, patch);
+  const description = describe(record, Date.now());
+  output.result(description, lines(description));
+  return 0;
+}
+
+export async function deleteKey(
+  session: CliSession,
+  output: Output,
+  idText: string,
+  { yes }: { readonly yes?: boolean },
+): Promise<number> {
+  const id = parseCredentialId(idText);
+  if (yes !== true) {
+    throw new HkaError('HKA_USAGE', 'delete can not be taken back: add --yes (revoke keeps the record)');
+  }
+  await (await session.service()).remove(session.actor, id);
+  output.result({ id, deleted: true }, `Credential ${id} is deleted.`);
   return 0;
 }
 
@@ -190,7 +272,7 @@ async function readKey(io: Io): Promise<string> {
 }
 
 /** What may be shown of a record: everything but hash, MAC and index. */
-export function describe(record: CredentialRecord, nowMs: number): Record<string, unknown> {
+export function describe(record: CredentialRecord, nowMs: number, usage?: Usage): Record<string, unknown> {
   const { memoryKib, time, parallelism } = parsePhc(record.hash);
   return {
     id: record.id,
@@ -203,6 +285,15 @@ export function describe(record: CredentialRecord, nowMs: number): Record<string
     ...(record.expiresAt === undefined ? {} : { expires_at: isoTime(record.expiresAt) }),
     ...(record.revokedAt === undefined ? {} : { revoked_at: isoTime(record.revokedAt) }),
     ...(record.revokedReason === undefined ? {} : { revoked_reason: record.revokedReason }),
+    ...(usage?.lastUsedAt === undefined ? {} : { last_used_at: isoTime(usage.lastUsedAt) }),
+    ...(record.previous === undefined
+      ? {}
+      : {
+          previous: {
+            until: isoTime(record.previous.until),
+            used_by: (usage?.retiringClients ?? []).map(({ client, at }) => ({ client, at: isoTime(at) })),
+          },
+        }),
     argon2: { m: memoryKib, t: time, p: parallelism },
     pepper: record.pepper,
     version: record.version,

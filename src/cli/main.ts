@@ -6,7 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { kongPluginDump, PLUGIN_NAME, VERSION } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
 import type { RolesOptions } from './db.ts';
-import type { ListOptions } from './keys.ts';
+import type { ListOptions, RotateOptions, UpdateOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
 import type { CliSession } from './session.ts';
 
@@ -123,6 +123,7 @@ function build(io: Io, finish: (code: number) => void): Command {
     ]),
   )
     .requiredOption('--consumer <consumer>', 'id or username of the Kong consumer')
+    .option('--id <uuid>', 'id of the credential (default: a new one); taken already, nothing is made')
     .option('--name <name>', 'a name for people')
     .option('--expires-in <duration>', 'life, such as 90d, 12h or 30m')
     .option('--tags <tags>', 'tags, separated by commas')
@@ -142,6 +143,9 @@ function build(io: Io, finish: (code: number) => void): Command {
     .option('--consumer <consumer>', 'only of this consumer, by id or username')
     .option('--tag <tag>', 'only with this tag')
     .option('--state <state>', 'only active, expired or revoked ones')
+    .option('--name <text>', 'only with this in their name')
+    .option('--expiring-in <duration>', 'only those that expire within it, such as 14d')
+    .option('--unused-for <duration>', 'only those neither made nor used for so long, such as 90d')
     .action(
       inSession(async (session, output, options: CommonOptions & ListOptions) => {
         const { listKeys } = await import('./keys.ts');
@@ -173,6 +177,53 @@ function build(io: Io, finish: (code: number) => void): Command {
       inSession(async (session, output, options: CommonOptions & { reason?: string }, id: string) => {
         const { revokeKey } = await import('./keys.ts');
         return revokeKey(session, output, id, options);
+      }),
+    );
+
+  withConfig(
+    command(keys, 'rotate', 'make a new key for a credential; the one before stays good for a while', [
+      'hashed-key-auth keys rotate 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --overlap 7d',
+    ]),
+  )
+    .argument('<id>', 'the credential')
+    .option('--overlap <duration>', 'how long the key before stays good, such as 7d or 0', '24h')
+    .action(
+      inSession(async (session, output, options: CommonOptions & RotateOptions, id: string) => {
+        const { rotateKey } = await import('./keys.ts');
+        return rotateKey(session, output, id, options);
+      }),
+    );
+
+  withConfig(
+    command(keys, 'update', 'change name, tags or expiry, or end the overlap after a rotation', [
+      'hashed-key-auth keys update 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --tags team-b --expires-in 30d',
+      'hashed-key-auth keys update 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --end-overlap',
+    ]),
+  )
+    .argument('<id>', 'the credential')
+    .option('--name <name>', 'a name for people; empty takes it away')
+    .option('--tags <tags>', 'all of its tags, separated by commas; empty takes them away')
+    .option('--expires-in <duration>', 'life from now, such as 90d, 12h or 30m')
+    .option('--never-expires', 'no expiry')
+    .option('--end-overlap', 'refuse the key before the last rotation from now on')
+    .action(
+      inSession(async (session, output, options: CommonOptions & UpdateOptions, id: string) => {
+        const { updateKey } = await import('./keys.ts');
+        return updateKey(session, output, id, options);
+      }),
+    );
+
+  withConfig(
+    command(keys, 'delete', 'delete one credential and all that is known of it', [
+      'hashed-key-auth keys delete 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --yes',
+    ]),
+  )
+    .argument('<id>', 'the credential')
+    .option('--yes', 'do it')
+    .action(
+      inSession(async (session, output, options: CommonOptions & { yes?: boolean }, id: string) => {
+        const { deleteKey } = await import('./keys.ts');
+        return deleteKey(session, output, id, options);
       }),
     );
 
@@ -237,6 +288,35 @@ function build(io: Io, finish: (code: number) => void): Command {
       inSession(async (session, output, options: CommonOptions & RolesOptions) => {
         const { databaseRoles } = await import('./db.ts');
         return databaseRoles(session, output, options);
+      }),
+    );
+
+  const auditLog = program
+    .command('audit-log')
+    .description('who changed which credential, when and from where');
+  withConfig(
+    command(auditLog, 'verify', 'find entries that were changed, removed or inserted (exit status 4)', [
+      'hashed-key-auth audit-log verify',
+      'hashed-key-auth audit-log verify --head 118:V1p0…  # as noted elsewhere',
+    ]),
+  )
+    .option('--head <seq:mac>', 'an entry that must be there: finds entries cut off at the end')
+    .action(
+      inSession(async (session, output, options: CommonOptions & { head?: string }) => {
+        const { verifyAuditLog } = await import('./audit-log.ts');
+        return verifyAuditLog(session, output, options);
+      }),
+    );
+  withConfig(
+    command(auditLog, 'show', 'show the latest entries', [
+      'hashed-key-auth audit-log show --limit 50 --json',
+    ]),
+  )
+    .option('--limit <number>', 'how many', '20')
+    .action(
+      inSession(async (session, output, options: CommonOptions & { limit: string }) => {
+        const { showAuditLog } = await import('./audit-log.ts');
+        return showAuditLog(session, output, options);
       }),
     );
 

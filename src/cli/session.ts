@@ -1,7 +1,10 @@
 /** What most commands need: the configuration, the store, the peppers, a hasher. Opened when asked for, closed at the end. */
-import { availableParallelism } from 'node:os';
+import { availableParallelism, hostname, userInfo } from 'node:os';
+import { AuditLog, type Actor } from '../admin/audit-log.ts';
+import { CredentialService } from '../admin/credential-service.ts';
 import { KeyHasher } from '../keys/hasher.ts';
 import type { PepperRing } from '../keys/pepper.ts';
+import { systemClock } from '../lib/clock.ts';
 import { HkaError } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
@@ -19,6 +22,7 @@ export class CliSession {
   readonly hasher: KeyHasher;
   #store: CredentialStore | undefined;
   #vault: Vault | undefined;
+  #peppers: Promise<PepperRing> | undefined;
 
   constructor(configFile: string | undefined) {
     this.config = loadConfig(findConfigFile(configFile));
@@ -51,6 +55,28 @@ export class CliSession {
   async peppers(): Promise<PepperRing> {
     if (peppersNeedVault(this.config)) await this.#startVault();
     return loadPeppers(this.config, this.#vault);
+  }
+
+  async service(): Promise<CredentialService> {
+    const audit = this.auditLog();
+    return new CredentialService({
+      store: await this.store(),
+      peppers: () => (this.#peppers ??= this.peppers()),
+      hasher: this.hasher,
+      prefix: this.config.keys.prefix,
+      clock: systemClock,
+      audit,
+      logger: this.logger,
+    });
+  }
+
+  auditLog(): AuditLog {
+    return new AuditLog(this.config.audit.path, () => (this.#peppers ??= this.peppers()), systemClock);
+  }
+
+  /** Who runs the command. */
+  get actor(): Actor {
+    return { name: `cli:${userInfo().username}`, from: hostname() };
   }
 
   async #startVault(): Promise<void> {

@@ -713,6 +713,20 @@ export const serverConfigSchema = {
         }
       }
     },
+    "audit": {
+      "description": "The audit log: who changed which credential, when and from where. Never a key.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "path": {
+          "description": "File that entries are added to, mode 0600.",
+          "type": "string",
+          "minLength": 1,
+          "default": "audit.log"
+        }
+      }
+    },
     "metrics": {
       "description": "Counts for Prometheus, at /metrics. Without this section there are none.",
       "type": "object",

@@ -211,6 +211,11 @@ export interface ServerConfig {
       max_entries: number;
     };
   };
+  /** The audit log: who changed which credential, when and from where. Never a key. */
+  audit: {
+    /** File that entries are added to, mode 0600. */
+    path: string;
+  };
   /** Counts for Prometheus, at /metrics. Without this section there are none. */
   metrics?: {
     /** Loopback address and port, such as 127.0.0.1:9464. */

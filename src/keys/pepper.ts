@@ -20,6 +20,8 @@ export interface PepperVersion {
   readonly argon2Secret: KeyObject;
   readonly macKey: KeyObject;
   readonly indexKey: KeyObject;
+  /** Of the audit log's chain. */
+  readonly auditKey: KeyObject;
 }
 
 export class PepperRing {
@@ -84,6 +86,7 @@ export function pepperVersion(id: string, bytes: Buffer): PepperVersion {
     argon2Secret: createSecretKey(bytes),
     macKey: derive(bytes, 'hashed-key-auth mac v1'),
     indexKey: derive(bytes, 'hashed-key-auth index v1'),
+    auditKey: derive(bytes, 'hashed-key-auth audit v1'),
   };
 }
 

@@ -153,6 +153,7 @@ function withAbsolutePaths(config: Camelize<ServerConfig>, file: string): Config
     file: resolve(file),
     server: { ...config.server, socket: absolute(config.server.socket) },
     store: storeConfig(config.store, absolute),
+    audit: { ...config.audit, path: absolute(config.audit.path) },
     pepper: {
       ...config.pepper,
       versions: config.pepper.versions.map((version) =>

@@ -155,7 +155,7 @@ test('a configuration with five faults reports five', async () => {
     file,
     [
       'server: {socket_mode: "0777", event_deadline_ms: 5}',
-      'store: {type: sqlite, path: x}',
+      'store: {type: mongo, path: x}',
       'pepper: {current: "2", versions: [{id: "1", file: p}]}',
       'colour: blue',
     ].join('\n'),
@@ -221,6 +221,85 @@ test('a broken store stops the commands, and is not overwritten', async () => {
   } finally {
     await other.dispose();
   }
+});
+
+test('rotate hands out a new key for the same credential, and shows until when the old one is good', async () => {
+  const { id, key } = await installation.issue('rotating');
+  const rotated = await installation.run(['keys', 'rotate', id, '--overlap', '7d', '--json']);
+  assert.is(rotated.status, 0, rotated.stderr);
+  const result = JSON.parse(rotated.stdout) as { id: string; key: string; previous: { until: string } };
+  assert.is(result.id, id);
+  assert.ok(Date.parse(result.previous.until) > Date.now() + 6 * 86_400_000);
+  for (const good of [key, result.key]) {
+    assert.is((await installation.run(['keys', 'verify'], `${good}\n`)).status, 0);
+  }
+  const ended = await installation.run(['keys', 'update', id, '--end-overlap']);
+  assert.is(ended.status, 0, ended.stderr);
+  assert.is((await installation.run(['keys', 'verify'], `${key}\n`)).status, 3);
+  assert.is((await installation.run(['keys', 'verify'], `${result.key}\n`)).status, 0);
+  assert.is((await installation.run(['keys', 'rotate', id, '--overlap', 'soon'])).status, 2);
+});
+
+test('update changes what it is told, and delete asks to be meant', async () => {
+  const { id } = await installation.issue('updating', '--name', 'old', '--tags', 'a,b');
+  const updated = await installation.run(
+    `keys update ${id} --name new --tags c --expires-in 30d --json`.split(' '),
+  );
+  const shown = JSON.parse(updated.stdout) as { name: string; tags: string[]; expires_at: string };
+  assert.equal([shown.name, shown.tags], ['new', ['c']]);
+  const soon = await installation.run(['keys', 'list', '--expiring-in', '31d', '--name', 'NEW', '--json']);
+  assert.is((JSON.parse(soon.stdout) as { data: unknown[] }).data.length, 1);
+  const unused = await installation.run(['keys', 'list', '--unused-for', '1d', '--json']);
+  assert.is((JSON.parse(unused.stdout) as { data: unknown[] }).data.length, 0);
+  assert.is((await installation.run(['keys', 'update', id])).status, 2);
+  assert.is(
+    (await installation.run(['keys', 'update', id, '--never-expires', '--expires-in', '1d'])).status,
+    2,
+  );
+  assert.is((await installation.run(['keys', 'delete', id])).status, 2);
+  assert.is((await installation.run(['keys', 'delete', id, '--yes'])).status, 0);
+  assert.is((await installation.run(['keys', 'show', id])).status, 3);
+});
+
+test('an id that is given makes one credential, however often it is asked for', async () => {
+  const id = 'a3a2d0f2-7d8e-4a35-9a53-0f6d7a0c8b11';
+  const first = await installation.run(['keys', 'create', '--consumer', 'once', '--id', id]);
+  assert.is(first.status, 0);
+  const second = await installation.run(['keys', 'create', '--consumer', 'once', '--id', id]);
+  assert.is(second.status, 6);
+  assert.is(second.stdout, '');
+});
+
+test('the audit log tells who did what, and verify finds a change in it', async () => {
+  const { id, key } = await installation.issue('audited');
+  await installation.run(['keys', 'revoke', id, '--reason', 'leaked']);
+  const path = join(installation.folder, 'audit.log');
+  const text = readFileSync(path, 'utf8');
+  assert.not.match(text, key);
+  const shown = await installation.run(['audit-log', 'show', '--limit', '4', '--json']);
+  const { data } = JSON.parse(shown.stdout) as { data: { action: string; target?: string; actor: string }[] };
+  assert.equal(
+    data.map(({ action, target }) => [action, target]),
+    [
+      ['revoke', id],
+      ['revoke', id],
+      ['issue', id],
+      ['issue', undefined],
+    ],
+  );
+  assert.match(data[0]?.actor ?? '', /^cli:./);
+  const good = await installation.run(['audit-log', 'verify', '--json']);
+  assert.is(good.status, 0, good.stdout);
+  const { head } = JSON.parse(good.stdout) as { head: string };
+  writeFileSync(path, text.replace('"leaked"', '"rotten"'));
+  const bad = await installation.run(['audit-log', 'verify']);
+  assert.is(bad.status, 4);
+  assert.match(bad.stdout, /line \d+: entry \d+ or what is before it was changed/);
+  writeFileSync(path, text.split('\n').slice(0, -2).join('\n') + '\n');
+  const cut = await installation.run(['audit-log', 'verify', '--head', head]);
+  assert.is(cut.status, 4);
+  assert.match(cut.stdout, 'cut off');
+  writeFileSync(path, text);
 });
 
 test.run();

@@ -57,6 +57,7 @@ export interface PostgresServer {
 }
 
 const MAX_STARTS = 5;
+const INITDB_OPTIONS = '--auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --no-sync';
 
 /**
  * Reads the postmaster's process id, one a line for every start, until the pipe is closed: by `stop`, or by the kernel as the
@@ -197,8 +198,12 @@ class RunningPostgres implements PostgresServer {
       execFileSync(
         join(this.#binaries, 'initdb'),
         [
-          ...['-D', this.#data, '-U', this.superuser.user, '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync'],
-          ...['--auth=scram-sha-256', `--pwfile=${passwordFile}`],
+          ...INITDB_OPTIONS.split(' '),
+          '-U',
+          this.superuser.user,
+          '-D',
+          this.#data,
+          `--pwfile=${passwordFile}`,
         ],
         { stdio: ['ignore', 'ignore', 'pipe'], ...this.#surroundings() },
       );
@@ -372,17 +377,17 @@ class RunningPostgres implements PostgresServer {
   }
 
   #makeCertificates(): void {
-    const openssl = (...args: string[]): void => {
-      execFileSync('openssl', args, { cwd: this.#folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    const openssl = (rest: string): void => {
+      const made = 'req -x509 -days 2 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256';
+      execFileSync('openssl', `${made} ${rest}`.split(' '), {
+        cwd: this.#folder,
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
     };
-    const made = ['req', '-x509', '-subj', '/CN=localhost', '-days', '2', '-nodes'];
-    made.push('-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256');
-    openssl(...made, '-keyout', 'ca.key', '-out', 'ca.pem');
-    openssl(
-      ...[...made, '-keyout', 'server.key', '-out', 'server.pem', '-CA', 'ca.pem', '-CAkey', 'ca.key'],
-      ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
-      ...['-addext', 'basicConstraints=critical,CA:FALSE'],
-    );
+    const names =
+      '-addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE';
+    openssl('-subj /CN=hka-test-ca -keyout ca.key -out ca.pem');
+    openssl(`-subj /CN=localhost -keyout server.key -out server.pem -CA ca.pem -CAkey ca.key ${names}`);
     rmSync(join(this.#folder, 'ca.key'));
     for (const file of ['server.key', 'server.pem']) this.#own(join(this.#folder, file));
   }

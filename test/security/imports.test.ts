@@ -20,7 +20,9 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   workers: ['lib', 'store', 'vault', 'keys', 'plugin', 'server', 'runtime'],
   metrics: ['lib'],
   migrate: ['lib', 'generated', 'store', 'keys'],
+  admin: ['lib', 'generated', 'store', 'keys'],
   cli: [
+    'admin',
     'lib',
     'generated',
     'store',

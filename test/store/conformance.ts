@@ -391,12 +391,15 @@ export function storeConformance(
       ids([a]),
     );
     const seen: string[] = [];
-    let after: string | undefined;
+    let cursor: string | undefined;
     do {
-      const page = await store.find({}, { limit: 3, now, ...(after === undefined ? {} : { after }) });
+      const page = await store.find(
+        {},
+        { limit: 3, now, ...(cursor === undefined ? {} : { after: cursor }) },
+      );
       seen.push(...page.records.map(({ id }) => id));
-      after = page.next;
-    } while (after !== undefined);
+      cursor = page.next;
+    } while (cursor !== undefined);
     assert.equal(seen, ids([a, b, c, d]));
   });
 

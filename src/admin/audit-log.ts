@@ -1,0 +1,223 @@
+/**
+ * Who did what, when and from where: one JSON line an entry, only ever added to. Each entry carries a MAC over itself and the
+ * MAC of the entry before, under a key derived from the pepper: who can write the file, but does not have the pepper, can
+ * change, remove or insert no entry without `audit-log verify` finding it. Entries cut off at the end are found by comparing
+ * the last MAC with one that was noted elsewhere (`audit-log head`).
+ *
+ * Invariant: a change is only made after its request is in the log and on disk. No entry ever holds a key or a hash.
+ */
+import { createHmac } from 'node:crypto';
+import { open, readFile } from 'node:fs/promises';
+import { writeFailure, withFileLock } from '../lib/atomic-file.ts';
+import type { Clock } from '../lib/clock.ts';
+import { errnoOf, HkaError } from '../lib/errors.ts';
+import { constantTimeEqual } from '../lib/secret.ts';
+import type { PepperRing } from '../keys/pepper.ts';
+
+export interface Actor {
+  /** `cli:<user of the system>` or `token:<name>`. */
+  readonly name: string;
+  /** Address, or where else it came from. */
+  readonly from: string;
+}
+
+export type AuditOutcome = 'requested' | 'done' | 'refused' | 'failed';
+
+export interface AuditEvent {
+  readonly action: string;
+  /** Id of a credential or a token. */
+  readonly target?: string;
+  readonly outcome: AuditOutcome;
+  /** What is asked for, or the code of the error. Nothing secret. */
+  readonly details?: Readonly<Record<string, unknown>>;
+  /** `seq` of the request that this is the outcome of. */
+  readonly request?: number;
+}
+
+export interface AuditEntry extends AuditEvent {
+  readonly seq: number;
+  /** RFC 3339. */
+  readonly at: string;
+  readonly actor: string;
+  readonly from: string;
+  /** Pepper version of the MAC's key. */
+  readonly pepper: string;
+  /** HMAC-SHA256 over the MAC before and this entry without it, base64url. */
+  readonly mac: string;
+}
+
+export interface AuditFault {
+  /** Line of the file, from 1. */
+  readonly line: number;
+  readonly problem: string;
+}
+
+export interface AuditVerification {
+  readonly entries: number;
+  /** `seq:mac` of the last entry. */
+  readonly head: string;
+  readonly faults: readonly AuditFault[];
+}
+
+const TAIL_BYTES = 16 * 1024;
+
+export class AuditLog {
+  readonly #path: string;
+  readonly #peppers: () => Promise<PepperRing>;
+  readonly #clock: Clock;
+
+  constructor(path: string, peppers: () => Promise<PepperRing>, clock: Clock) {
+    this.#path = path;
+    this.#peppers = peppers;
+    this.#clock = clock;
+  }
+
+  /** On disk when it resolves. Gives the entry's number. Throws HKA_STORE_WRITE_FAILED or HKA_STORE_LOCKED. */
+  async append(actor: Actor, event: AuditEvent): Promise<number> {
+    const { current } = await this.#peppers();
+    return withFileLock(this.#path, async (lock) => {
+      const text = await this.#tail();
+      const last = lastEntry(text);
+      const { action, target, outcome, details, request } = event;
+      const entry = {
+        seq: (last?.seq ?? 0) + 1,
+        at: new Date(this.#clock.now()).toISOString(),
+        actor: actor.name,
+        from: actor.from,
+        action,
+        ...(target === undefined ? {} : { target }),
+        outcome,
+        ...(details === undefined ? {} : { details }),
+        ...(request === undefined ? {} : { request }),
+        pepper: current.id,
+      };
+      const mac = macOf(current.auditKey, last?.mac ?? '', entry);
+      // A line that a crash has cut off stays where it is, and verify tells of it.
+      const line = `${text === '' || text.endsWith('\n') ? '' : '\n'}${JSON.stringify({ ...entry, mac })}\n`;
+      lock.assertHeld();
+      await appendDurably(this.#path, line);
+      return entry.seq;
+    });
+  }
+
+  /** Newest first, those before `before` only. */
+  async entries(limit: number, before = Infinity): Promise<readonly AuditEntry[]> {
+    const entries = (await this.#text()).split('\n').map(parse);
+    return entries
+      .filter((entry) => entry !== undefined)
+      .filter(({ seq }) => seq < before)
+      .slice(-limit)
+      .toReversed();
+  }
+
+  /** Whether there is an entry with this `seq:mac`. */
+  async holds(head: string): Promise<boolean> {
+    const entries = (await this.#text()).split('\n').map(parse);
+    return entries.some((entry) => entry !== undefined && `${entry.seq}:${entry.mac}` === head);
+  }
+
+  /** Looks at every entry. Throws HKA_PEPPER_UNKNOWN for one under a pepper version that is not configured. */
+  async verify(): Promise<AuditVerification> {
+    const peppers = await this.#peppers();
+    const faults: AuditFault[] = [];
+    let entries = 0;
+    let seq = 0;
+    let mac = '';
+    const lines = (await this.#text()).split('\n');
+    if (lines.at(-1) === '') lines.pop();
+    for (const [at, line] of lines.entries()) {
+      const add = (problem: string): void => void faults.push({ line: at + 1, problem });
+      const entry = parse(line);
+      if (entry === undefined) {
+        add('is no entry: it was changed, or cut off by a crash');
+        continue;
+      }
+      entries += 1;
+      const { mac: told, ...rest } = entry;
+      if (entry.seq !== seq + 1) add(`has the number ${entry.seq}, expected was ${seq + 1}`);
+      if (!constantTimeEqual(told, macOf(peppers.get(entry.pepper).auditKey, mac, rest))) {
+        add(`entry ${entry.seq} or what is before it was changed`);
+      }
+      ({ seq } = entry);
+      mac = told;
+    }
+    return { entries, head: `${seq}:${mac}`, faults };
+  }
+
+  /** Enough of the end to hold the last entry. */
+  async #tail(): Promise<string> {
+    const file = await open(this.#path, 'r').catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw unreadable(error);
+    });
+    if (file === undefined) return '';
+    try {
+      const { size } = await file.stat();
+      for (let length = Math.min(size, TAIL_BYTES); ; length = Math.min(size, length * 16)) {
+        const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
+        const text = buffer.toString('utf8');
+        if (length === size || lastEntry(text.slice(text.indexOf('\n') + 1)) !== undefined) return text;
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #text(): Promise<string> {
+    try {
+      return await readFile(this.#path, 'utf8');
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return '';
+      throw unreadable(error);
+    }
+  }
+}
+
+function unreadable(error: unknown): HkaError {
+  return new HkaError('HKA_STORE_UNAVAILABLE', `the audit log can't be read: ${errnoOf(error) ?? ''}`, {
+    cause: error,
+  });
+}
+
+async function appendDurably(path: string, line: string): Promise<void> {
+  try {
+    const file = await open(path, 'a', 0o600);
+    try {
+      await file.appendFile(line);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw writeFailure(path, error);
+  }
+}
+
+function macOf(key: Parameters<typeof createHmac>[1], before: string, entry: object): string {
+  return createHmac('sha256', key)
+    .update(`${before}\n${JSON.stringify(entry)}`)
+    .digest('base64url');
+}
+
+function lastEntry(text: string): AuditEntry | undefined {
+  let end = text.length;
+  while (end > 0) {
+    const start = text.lastIndexOf('\n', end - 1) + 1;
+    const entry = parse(text.slice(start, end));
+    if (entry !== undefined) return entry;
+    end = start - 1;
+  }
+  return undefined;
+}
+
+function parse(line: string): AuditEntry | undefined {
+  try {
+    const entry: unknown = JSON.parse(line);
+    if (typeof entry !== 'object' || entry === null) return undefined;
+    const { seq, mac, pepper } = entry as Record<string, unknown>;
+    if (typeof seq !== 'number' || typeof mac !== 'string' || typeof pepper !== 'string') return undefined;
+    return entry as AuditEntry;
+  } catch {
+    return undefined;
+  }
+}
