@@ -110,11 +110,11 @@ export async function showKey(session: CliSession, output: Output, idText: strin
   const service = await session.service();
   const record = await service.get(id);
   const description = describe(record, Date.now(), (await service.usage([id])).get(id));
-  output.result(description, lines(description));
+  output.result(description, linesOf(description));
   return 0;
 }
 
-function lines(description: Readonly<Record<string, unknown>>): string {
+function linesOf(description: Readonly<Record<string, unknown>>): string {
   return Object.entries(description)
     .map(([name, value]) => `${name.padEnd(15)} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join('\n');
@@ -199,7 +199,7 @@ export async function updateKey(
   const service = await session.service();
   const record = await service.update(session.actor, id, patch);
   const description = describe(record, Date.now());
-  output.result(description, lines(description));
+  output.result(description, linesOf(description));
   return 0;
 }
 
