@@ -1,6 +1,7 @@
 /** `keys create|list|show|update|rotate|revoke|delete|verify`. A key leaves these commands once, when it is made, and enters only by stdin. */
 import { parsePhc } from '../keys/phc.ts';
 import { KeyVerifier } from '../keys/verifier.ts';
+import { waitForGateways } from '../admin/wait.ts';
 import { HkaError } from '../lib/errors.ts';
 import { stateOf, STATES, type CredentialRecord, type CredentialState } from '../store/record.ts';
 import type { CredentialQuery, Usage } from '../store/store.ts';
@@ -120,16 +121,25 @@ function linesOf(description: Readonly<Record<string, unknown>>): string {
     .join('\n');
 }
 
+export interface RevokeOptions {
+  readonly reason?: string;
+  readonly wait?: boolean;
+}
+
+/** Gateways poll at least twice a second; a notification takes milliseconds. */
+const WAIT_MS = 5000;
+
 export async function revokeKey(
   session: CliSession,
   output: Output,
   idText: string,
-  options: { readonly reason?: string },
+  options: RevokeOptions,
 ): Promise<number> {
   const id = parseCredentialId(idText);
   const service = await session.service();
   const before = await service.get(id);
   const revoked = await service.revoke(session.actor, id, options.reason);
+  if (options.wait === true) return reportGateways(session, output, revoked);
   output.result(
     describe(revoked, Date.now()),
     before.revokedAt === undefined
@@ -137,6 +147,41 @@ export async function revokeKey(
       : `Credential ${id} was revoked already, on ${isoTime(before.revokedAt)}.`,
   );
   return 0;
+}
+
+/** Exit status 5 when a gateway that runs did not say in time that it refuses the key. */
+async function reportGateways(
+  session: CliSession,
+  output: Output,
+  revoked: CredentialRecord,
+): Promise<number> {
+  const { acknowledgements } = await session.store();
+  if (acknowledgements === undefined) {
+    throw new HkaError(
+      'HKA_USAGE',
+      `credential ${revoked.id} is revoked; --wait needs a store that gateways report to (sqlite, postgres), this one is "${session.config.store.type}"`,
+    );
+  }
+  const gateways = await waitForGateways(acknowledgements, WAIT_MS);
+  const missing = gateways.filter(({ delayMs }) => delayMs === undefined).length;
+  output.result(
+    {
+      ...describe(revoked, Date.now()),
+      gateways: gateways.map(({ gateway, delayMs }) => ({ gateway, delay_ms: delayMs ?? null })),
+    },
+    [
+      `Credential ${revoked.id} is revoked.`,
+      table(
+        ['GATEWAY', 'REFUSES IT AFTER'],
+        gateways.map(({ gateway, delayMs }) => [
+          gateway,
+          delayMs === undefined ? `not said within ${WAIT_MS} ms` : `${delayMs} ms`,
+        ]),
+      ),
+    ].join('\n'),
+  );
+  if (gateways.length === 0) output.note('no gateway runs on this store');
+  return missing === 0 ? 0 : 5;
 }
 
 export interface RotateOptions {

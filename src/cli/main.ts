@@ -6,7 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { kongPluginDump, PLUGIN_NAME, VERSION } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
 import type { RolesOptions } from './db.ts';
-import type { ListOptions, RotateOptions, UpdateOptions } from './keys.ts';
+import type { ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
 import type { CliSession } from './session.ts';
 
@@ -173,8 +173,9 @@ function build(io: Io, finish: (code: number) => void): Command {
   )
     .argument('<id>', 'the credential')
     .option('--reason <text>', 'why')
+    .option('--wait', 'until every gateway says that it refuses the key (SQL stores)')
     .action(
-      inSession(async (session, output, options: CommonOptions & { reason?: string }, id: string) => {
+      inSession(async (session, output, options: CommonOptions & RevokeOptions, id: string) => {
         const { revokeKey } = await import('./keys.ts');
         return revokeKey(session, output, id, options);
       }),

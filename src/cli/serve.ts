@@ -118,6 +118,10 @@ function createServer(config: Config, runtime: ReloadableRuntime, logger: Logger
     socketMode: Number.parseInt(server.socketMode, 8),
     ...(server.socketGroup === undefined ? {} : { socketGroup: server.socketGroup }),
   };
-  if (server.workers > 1) return new Supervisor(config, socketFileOf(socket, logger), runtime, logger);
+  if (server.workers > 1) {
+    const supervisor = new Supervisor(config, socketFileOf(socket, logger), runtime, logger);
+    runtime.actedUpon = () => supervisor.actedUpon();
+    return supervisor;
+  }
   return new SocketServer({ ...server, ...socket }, [createHashedKeyAuth(runtime)], logger);
 }

@@ -713,6 +713,27 @@ export const serverConfigSchema = {
         }
       }
     },
+    "usage": {
+      "description": "When keys were used last.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "enabled": {
+          "description": "Whether it is kept at all.",
+          "type": "boolean",
+          "default": true
+        },
+        "flush_seconds": {
+          "description": "How often it is written to the store, for all keys at once.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 3600,
+          "default": 30,
+          "x-unit": "s"
+        }
+      }
+    },
     "audit": {
       "description": "The audit log: who changed which credential, when and from where. Never a key.",
       "type": "object",

@@ -211,6 +211,13 @@ export interface ServerConfig {
       max_entries: number;
     };
   };
+  /** When keys were used last. */
+  usage: {
+    /** Whether it is kept at all. */
+    enabled: boolean;
+    /** How often it is written to the store, for all keys at once. Unit: s. */
+    flush_seconds: number;
+  };
   /** The audit log: who changed which credential, when and from where. Never a key. */
   audit: {
     /** File that entries are added to, mode 0600. */

@@ -67,7 +67,12 @@ interface Client {
 }
 
 type Outcome =
-  | { readonly kind: 'consumer'; readonly consumer: Consumer; readonly credentialId: string }
+  | {
+      readonly kind: 'consumer';
+      readonly consumer: Consumer;
+      readonly credentialId: string;
+      readonly retiring: boolean;
+    }
   | {
       readonly kind: 'denied';
       readonly message: string;
@@ -257,7 +262,10 @@ class HashedKeyAuth implements PluginInstance {
   }
 
   #decideKnown(credential: VerifiedCredential, consumer: Consumer | undefined): Outcome {
-    if (consumer !== undefined) return { kind: 'consumer', consumer, credentialId: credential.id };
+    if (consumer !== undefined) {
+      const { id: credentialId, retiring = false } = credential;
+      return { kind: 'consumer', consumer, credentialId, retiring };
+    }
     this.#runtime.logOnce(
       `consumer of ${credential.id}`,
       'warn',
@@ -269,7 +277,11 @@ class HashedKeyAuth implements PluginInstance {
 
   async #answer(kong: Kong, event: KongEvent, request: Request, outcome: Outcome): Promise<Answered> {
     if (outcome.kind === 'consumer') {
-      const { consumer, credentialId } = outcome;
+      const { consumer, credentialId, retiring } = outcome;
+      const { usage, clock } = this.#runtime;
+      if (retiring)
+        usage.noteRetiring(credentialId, clock.now(), (await this.#client(kong, request)).address);
+      else usage.note(credentialId, clock.now());
       const secrets = this.#settings.upstreamSecrets.length === 0 ? undefined : await this.#secrets(event);
       const body = await this.#bodyToForward(kong, request);
       const changes = this.#upstreamHeaders.forIdentity(request.headers, outcome);

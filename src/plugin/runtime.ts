@@ -7,6 +7,7 @@ import type { SecretReference } from '../vault/reference.ts';
 import type { ConsumerCache } from './consumers.ts';
 import type { RequestCounts } from './request-counts.ts';
 import type { GuessThrottle } from './throttle.ts';
+import type { UsageRecorder } from './usage.ts';
 
 export interface PluginRuntime {
   readonly logger: Logger;
@@ -16,6 +17,7 @@ export interface PluginRuntime {
   readonly consumers: ConsumerCache;
   readonly throttle: GuessThrottle;
   readonly requests: RequestCounts;
+  readonly usage: UsageRecorder;
   /** Whether a key is of a form that somebody could guess, and not one of ours with 256 random bits. */
   isGuessable(key: string): boolean;
   /** The public id inside an issued key. */

@@ -11,6 +11,7 @@ import type { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import type { GuessThrottle } from '../plugin/throttle.ts';
+import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import type { Config } from './config.ts';
@@ -40,6 +41,11 @@ export class ReloadableRuntime implements PluginRuntime {
     return () => this.#listeners.delete(listener);
   }
 
+  /** What resolves when the other processes have acted upon the changes that were announced so far. */
+  set actedUpon(actedUpon: () => Promise<void>) {
+    this.#current.actedUpon = actedUpon;
+  }
+
   start(): Promise<void> {
     return this.#current.start();
   }
@@ -47,6 +53,7 @@ export class ReloadableRuntime implements PluginRuntime {
   /** Throws what is wrong with `config`; then everything is as before. */
   async reload(config: Config): Promise<void> {
     const next = new Runtime(config, this.logger);
+    next.actedUpon = this.#current.actedUpon;
     try {
       await next.start();
     } catch (error) {
@@ -74,6 +81,10 @@ export class ReloadableRuntime implements PluginRuntime {
 
   get consumers(): ConsumerCache {
     return this.#current.consumers;
+  }
+
+  get usage(): UsageRecorder {
+    return this.#current.usage;
   }
 
   get throttle(): GuessThrottle {

@@ -17,11 +17,13 @@ import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
+import { UsageRecorder } from '../plugin/usage.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import { createVault, type Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 import { isApartFromPeppers, loadPeppers, peppersNeedVault } from './peppers.ts';
+import { Presence } from './presence.ts';
 import { createStore } from './stores.ts';
 
 export const MAX_CONSUMERS = 100_000;
@@ -61,12 +63,17 @@ export class Runtime implements PluginRuntime {
   readonly consumers: ConsumerCache;
   readonly throttle: GuessThrottle;
   readonly requests = createRequestCounts();
+  readonly usage = new UsageRecorder();
   readonly store: CredentialStore;
   readonly vault: Vault | undefined;
   readonly hasher: KeyHasher;
   readonly #config: Config;
   readonly #stop = new AbortController();
   #verifier: KeyVerifier | undefined;
+  #usageTimer: NodeJS.Timeout | undefined;
+  #presence: Presence | undefined;
+  /** Resolves when every process has acted upon the changes that were announced so far. */
+  actedUpon: () => Promise<void> = () => Promise.resolve();
   #notReady: HkaError = new HkaError('HKA_VAULT_UNAVAILABLE', 'the pepper has not been read from Vault yet');
 
   constructor(config: Config, logger: Logger) {
@@ -87,6 +94,16 @@ export class Runtime implements PluginRuntime {
   async start(): Promise<void> {
     await this.vault?.start();
     await this.store.open();
+    this.#usageTimer = setInterval(
+      () => void this.#keepUsage(),
+      this.#config.usage.flushSeconds * 1000,
+    ).unref();
+    const { acknowledgements } = this.store;
+    if (acknowledgements !== undefined) {
+      const presence = new Presence(acknowledgements, () => this.actedUpon(), this.logger);
+      this.#presence = presence;
+      this.store.onChange(() => presence.say());
+    }
     if (!peppersNeedVault(this.#config)) {
       this.#usePeppers(await loadPeppers(this.#config, this.vault));
       return;
@@ -96,6 +113,9 @@ export class Runtime implements PluginRuntime {
 
   async close(): Promise<void> {
     this.#stop.abort();
+    clearInterval(this.#usageTimer);
+    await this.#keepUsage();
+    await this.#presence?.close();
     this.#verifier?.close();
     await this.store.close();
     await this.vault?.close();
@@ -136,6 +156,22 @@ export class Runtime implements PluginRuntime {
   secret(reference: SecretReference): Secret | Promise<Secret> {
     if (this.vault === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'no vault section is configured');
     return this.vault.secret(reference);
+  }
+
+  async #keepUsage(): Promise<void> {
+    const uses = this.usage.take();
+    if (uses.length === 0 || !this.#config.usage.enabled) return;
+    try {
+      await this.store.recordUse(uses);
+    } catch (error) {
+      this.usage.add(uses);
+      this.logOnce(
+        'usage',
+        'warn',
+        { err: describeError(error) },
+        'when keys were used last can not be kept',
+      );
+    }
   }
 
   async #tryPeppers(): Promise<boolean> {

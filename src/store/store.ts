@@ -4,6 +4,7 @@
  *
  * A store never sees a key. Reads give whole records, so that what a reader saw is of one version.
  */
+import type { Acknowledgements } from './acknowledgements.ts';
 import type { ConsumerRef, CredentialRecord, CredentialState, KeyRecord } from './record.ts';
 
 /** What of a record may be changed. `null` removes an optional field. */
@@ -128,6 +129,9 @@ export interface CredentialStore {
   recordUse(uses: readonly Use[]): Promise<void>;
   /** Of credentials that were never used there is none. */
   usage(ids: readonly string[]): Promise<ReadonlyMap<string, Usage>>;
+
+  /** Where gateways and admins share more than the records; undefined where they don't. */
+  readonly acknowledgements?: Acknowledgements;
 
   /** Calls `listener` after each change, whoever made it. Returns what ends that. */
   onChange(listener: (change: StoreChange) => void): () => void;

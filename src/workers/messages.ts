@@ -4,6 +4,7 @@
  */
 import type { Config } from '../runtime/config.ts';
 import type { ErrorCode } from '../lib/errors.ts';
+import type { KeyUse } from '../plugin/usage.ts';
 import type { RequestCounts } from '../plugin/request-counts.ts';
 
 export interface StartedInstance {
@@ -36,6 +37,9 @@ export type ToSupervisor =
       readonly delayed: number;
       readonly requests: RequestCounts;
     }
+  /** All changes up to the one with this number are acted upon. */
+  | { readonly kind: 'forgot'; readonly change: number }
+  | { readonly kind: 'used'; readonly uses: readonly KeyUse[] }
   | { readonly kind: 'started'; readonly instance: number }
   | { readonly kind: 'close'; readonly instance: number }
   | {
@@ -64,7 +68,7 @@ export type ToWorker =
   | ({ readonly kind: 'instance' } & StartedInstance)
   | { readonly kind: 'closed'; readonly instance: number }
   /** Credentials that changed; `null` when it can't be said which. */
-  | { readonly kind: 'changed'; readonly ids: readonly string[] | null }
+  | { readonly kind: 'changed'; readonly ids: readonly string[] | null; readonly change: number }
   | { readonly kind: 'beat' }
   | { readonly kind: 'drain' }
   | { readonly kind: 'answers'; readonly answers: readonly NumberedAnswer[] };

@@ -17,6 +17,7 @@ import { addCounts, createRequestCounts, type RequestCounts } from '../plugin/re
 import type { Config } from '../runtime/config.ts';
 import { SOCKET_CHECK_MS } from '../server/socket-server.ts';
 import { bindFault, type SocketFile } from '../server/socket-file.ts';
+import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
 import { parseReference, type SecretReference } from '../vault/reference.ts';
 import type { Secret } from '../lib/secret.ts';
@@ -40,6 +41,7 @@ export interface Authority {
   verifier(): Verifier & { readonly changes: number };
   secret(reference: SecretReference): Secret | Promise<Secret>;
   onChange(listener: (change: StoreChange) => void): () => void;
+  readonly usage: UsageRecorder;
 }
 
 /** A worker that is silent for so long is killed. Well below an event's deadline, so that Kong's repetition is in time. */
@@ -72,6 +74,8 @@ interface Member {
   events: number;
   delayed: number;
   requests: RequestCounts;
+  /** Number of the last change that it has acted upon. */
+  forgot: number;
   /** To be sent in one message. */
   answers: NumberedAnswer[];
 }
@@ -95,6 +99,8 @@ export class Supervisor {
   #handle: SocketHandle | undefined;
   #unpublished: string | undefined;
   #ending = false;
+  #changes = 0;
+  #waiting: (() => void)[] = [];
   #tickAt = performance.now();
   #timers: NodeJS.Timeout[] = [];
   #onListening: { resolve: () => void; reject: (error: Error) => void } | undefined;
@@ -111,9 +117,28 @@ export class Supervisor {
       activeLimit(workers, minActiveWorkers, availableParallelism()),
     );
     this.#relievedAt = this.#activeCount.wanted;
-    this.#stopListening = authority.onChange((change) =>
-      this.#tellAll({ kind: 'changed', ids: change.kind === 'all' ? null : change.ids }),
-    );
+    this.#stopListening = authority.onChange((change) => this.#onChange(change));
+  }
+
+  /** Resolves when every worker that runs acts upon all changes that were announced before the call. */
+  async actedUpon(): Promise<void> {
+    const change = this.#changes;
+    const waitsFor = (): boolean =>
+      [...this.#members.values()].some((member) => isReachable(member) && member.forgot < change);
+    while (waitsFor()) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+      });
+    }
+  }
+
+  #onChange(change: StoreChange): void {
+    this.#changes += 1;
+    this.#tellAll({ kind: 'changed', ids: change.kind === 'all' ? null : change.ids, change: this.#changes });
+  }
+
+  #wakeWaiting(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   get workers(): number {
@@ -170,7 +195,13 @@ export class Supervisor {
     const killed = setTimeout(() => {
       for (const { child } of this.#members.values()) child.kill('SIGKILL');
     }, this.#config.server.drainMs + 1000);
-    await Promise.all([...this.#members.values()].map(({ child }) => once(child, 'exit')));
+    await Promise.all(
+      [...this.#members.values()].map(async ({ child }) => {
+        await once(child, 'exit');
+        // What it has said last.
+        if (child.connected) await once(child, 'disconnect');
+      }),
+    );
     clearTimeout(killed);
     for (const timer of this.#timers) clearInterval(timer);
     this.#handle?.close();
@@ -199,6 +230,8 @@ export class Supervisor {
       delayed: 0,
       requests: createRequestCounts(),
       answers: [],
+      // It remembers nothing from before.
+      forgot: this.#changes,
     };
     this.#nextMember += 1;
     this.#members.set(member.id, member);
@@ -215,6 +248,7 @@ export class Supervisor {
     this.#members.delete(member.id);
     addCounts(this.#formerRequests, member.requests);
     this.#instances.left(member.id);
+    this.#wakeWaiting();
     if (this.#ending) return;
     this.#logger.error({ worker: member.child.pid, code, signal }, 'a worker ended; it is replaced');
     this.#balance();
@@ -261,6 +295,13 @@ export class Supervisor {
         member.child.kill('SIGKILL');
         return;
       }
+      case 'forgot':
+        member.forgot = message.change;
+        this.#wakeWaiting();
+        return;
+      case 'used':
+        this.#authority.usage.add(message.uses);
+        return;
       case 'started':
         this.#instances.taken(message.instance, member.id);
         return;

@@ -8,6 +8,7 @@ import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
+import { UsageRecorder } from '../plugin/usage.ts';
 import type { Config } from '../runtime/config.ts';
 import { isApartFromPeppers } from '../runtime/peppers.ts';
 import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
@@ -35,6 +36,7 @@ export class WorkerRuntime implements PluginRuntime {
   readonly clock = systemClock;
   readonly logOnce: LogOnce;
   readonly requests = createRequestCounts();
+  readonly usage = new UsageRecorder();
   readonly #link: Link;
   readonly #secrets = new LRUCache<string, { value: Secret; at: number }>({ max: MAX_SECRETS });
   readonly #fetching = new Map<string, Promise<Secret>>();

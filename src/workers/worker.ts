@@ -31,6 +31,8 @@ interface Pending {
  * argon2 doesn't notice.
  */
 const GATHER_MS = 5;
+/** How often it is told which keys were used. */
+const USAGE_MS = 5000;
 
 class Supervisor implements Link {
   /** Whether many questions are to be expected. */
@@ -81,9 +83,9 @@ class Supervisor implements Link {
     else pending?.reject(new HkaError(answer.code, answer.message, { details: { ...answer.details } }));
   }
 
-  tell(message: ToSupervisor): void {
+  tell(message: ToSupervisor, sent: () => void = () => undefined): void {
     // A supervisor that is gone takes this process with it (see `disconnect`): there is nobody to report it to.
-    process.send?.(message, undefined, undefined, () => undefined);
+    process.send?.(message, undefined, undefined, sent);
   }
 }
 
@@ -110,6 +112,7 @@ class Worker {
     });
     for (const started of begin.instances) this.#take(started);
     setInterval(() => this.#beat(), BEAT_MS);
+    setInterval(() => this.#handOverUsage(), USAGE_MS);
   }
 
   onMessage(message: ToWorker, handle: SocketHandle | undefined): void {
@@ -142,12 +145,13 @@ class Worker {
         return;
       case 'changed':
         this.#runtime.verifier().forget(message.ids);
+        this.#supervisor.tell({ kind: 'forgot', change: message.change });
         return;
       case 'answers':
         this.#supervisor.answered(message.answers);
         return;
       case 'drain':
-        void this.#server.close().then(() => process.exit(0));
+        void this.#server.close().then(() => this.#handOverUsage(() => process.exit(0)));
     }
   }
 
@@ -179,6 +183,13 @@ class Worker {
       // Refused here, it is unknown here, and Kong starts it again.
       this.#logger.error({ plugin, err: describeError(error) }, 'a worker could not take an instance');
     }
+  }
+
+  /** `done` is called once the supervisor's process has it. */
+  #handOverUsage(done: () => void = () => undefined): void {
+    const uses = this.#runtime.usage.take();
+    if (uses.length === 0) done();
+    else this.#supervisor.tell({ kind: 'used', uses }, done);
   }
 
   #beat(): void {

@@ -92,6 +92,13 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addPrimaryKeyConstraint('index_lengths_key', ['bits', 'pepper'])
         .execute();
       await db.schema
+        .createTable('gateways')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('name', 'text', (column) => column.notNull())
+        .addColumn('sequence', 'bigint', (column) => column.notNull())
+        .addColumn('seen_at', 'bigint', (column) => column.notNull())
+        .execute();
+      await db.schema
         .createTable('store_state')
         .addColumn('id', 'integer', (column) => column.primaryKey().notNull())
         .addColumn('sequence', 'bigint', (column) => column.notNull())

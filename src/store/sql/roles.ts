@@ -20,6 +20,7 @@ const GATEWAY_READS = [
   'credential_usage',
   'retiring_uses',
   'index_lengths',
+  'gateways',
   'store_state',
   'store_changes',
   'kysely_migration',
@@ -37,6 +38,7 @@ export function rolesSql({ schema, gateway, admin, rehash }: RoleOptions): strin
     `grant usage on schema ${quoted(schema)} to ${gatewayRole};`,
     `grant select on ${GATEWAY_READS.map(table).join(', ')} to ${gatewayRole};`,
     `grant insert, update on ${table('credential_usage')}, ${table('retiring_uses')} to ${gatewayRole};`,
+    `grant insert, update, delete on ${table('gateways')} to ${gatewayRole};`,
     ...(rehash
       ? [
           `grant update (version, hash, pepper, mac, index_token) on ${table('credentials')} to ${gatewayRole};`,

@@ -9,6 +9,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { sql, type Kysely, type Transaction } from 'kysely';
 import { HkaError } from '../../lib/errors.ts';
 import { describeError, type Logger } from '../../lib/logger.ts';
+import {
+  GATEWAY_LIVE_MS,
+  type Acknowledgements,
+  type GatewayRef,
+  type GatewayState,
+} from '../acknowledgements.ts';
 import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
 import type { CheckHash } from '../file/format.ts';
 import { endOf } from '../query.ts';
@@ -62,6 +68,7 @@ class SqlStore implements CredentialStore {
   readonly #checkHash: CheckHash;
   readonly #listeners = new Set<(change: StoreChange) => void>();
   readonly #feed: ChangeFeed;
+  readonly acknowledgements: Acknowledgements;
   #db: { readonly reads: Kysely<Tables>; readonly writes: Kysely<Tables> } | undefined;
   #unwatch: (() => void) | undefined;
   #outage: HkaError | undefined;
@@ -75,6 +82,18 @@ class SqlStore implements CredentialStore {
       { sequence: () => this.#sequence(), after: (sequence) => this.#changesAfter(sequence) },
       (change) => this.#announce(change),
     );
+    const feed = this.#feed;
+    this.acknowledgements = {
+      get sequence() {
+        return feed.seen;
+      },
+      acknowledge: (gateway, sequence) => this.#acknowledge(gateway, sequence),
+      leave: ({ id }) =>
+        this.#transaction(async (db) => {
+          await db.deleteFrom('gateways').where('id', '=', id).execute();
+        }),
+      gateways: () => this.#gateways(),
+    };
   }
 
   async open(): Promise<void> {
@@ -334,6 +353,34 @@ class SqlStore implements CredentialStore {
     const own = (change: StoreChange): void => listener(change);
     this.#listeners.add(own);
     return () => void this.#listeners.delete(own);
+  }
+
+  #acknowledge({ id, name }: GatewayRef, sequence: number): Promise<void> {
+    return this.#transaction(async (db) => {
+      const now = Date.now();
+      await db
+        .insertInto('gateways')
+        .values({ id, name, sequence, seen_at: now })
+        .onConflict((conflict) => conflict.column('id').doUpdateSet({ name, sequence, seen_at: now }))
+        .execute();
+      // Those that were killed.
+      await db
+        .deleteFrom('gateways')
+        .where('seen_at', '<', now - 10 * GATEWAY_LIVE_MS)
+        .execute();
+    });
+  }
+
+  #gateways(): Promise<readonly GatewayState[]> {
+    return this.#read(async (db) => {
+      const rows = await db
+        .selectFrom('gateways')
+        .selectAll()
+        .where('seen_at', '>', Date.now() - GATEWAY_LIVE_MS)
+        .orderBy('name')
+        .execute();
+      return rows.map(({ id, name, sequence, seen_at: seenAt }) => ({ id, name, sequence, seenAt }));
+    });
   }
 
   #replace(id: string, make: (old: CredentialRecord) => CredentialRecord): Promise<CredentialRecord> {

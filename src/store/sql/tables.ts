@@ -70,7 +70,16 @@ export interface RetiringUseTable {
   at: number;
 }
 
+/** One row for each gateway that runs. */
+export interface GatewayTable {
+  id: string;
+  name: string;
+  sequence: number;
+  seen_at: number;
+}
+
 export interface Tables {
+  gateways: GatewayTable;
   credentials: CredentialTable;
   credential_tags: TagTable;
   credential_usage: UsageTable;

@@ -1,0 +1,31 @@
+/**
+ * Which change each gateway has acted upon. A gateway says so for itself; whoever revokes a key can then tell from when on it
+ * was refused everywhere, and which gateway did not say so.
+ */
+export interface GatewayRef {
+  /** A UUID, new at each start. */
+  readonly id: string;
+  /** For people: host and process id. */
+  readonly name: string;
+}
+
+export interface GatewayState extends GatewayRef {
+  /** Number of the last change that it has acted upon. */
+  readonly sequence: number;
+  /** When it said so last, in milliseconds since the Unix epoch. */
+  readonly seenAt: number;
+}
+
+export interface Acknowledgements {
+  /** Number of the last change that was announced to the listeners here. */
+  readonly sequence: number;
+  acknowledge(gateway: GatewayRef, sequence: number): Promise<void>;
+  /** Says that a gateway has ended. */
+  leave(gateway: GatewayRef): Promise<void>;
+  /** Those that said something within the last {@link GATEWAY_LIVE_MS}. */
+  gateways(): Promise<readonly GatewayState[]>;
+}
+
+/** How often a gateway says at least that it is there. */
+export const GATEWAY_BEAT_MS = 10_000;
+export const GATEWAY_LIVE_MS = 3 * GATEWAY_BEAT_MS;
