@@ -7,7 +7,7 @@ import { HkaError, isHkaError, toHkaError } from '../lib/errors.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { KeyHasher } from '../keys/hasher.ts';
-import { issueKey, makeKey } from '../keys/issue.ts';
+import { issueKey, makeKey, recordGenerated } from '../keys/issue.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { notFound } from '../store/changes.ts';
 import { stateOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
@@ -77,6 +77,33 @@ export class CredentialService {
         return { target: issued.record.id, result: issued };
       },
     );
+  }
+
+  /** Makes the credentials of keys that were generated and written down before, all or none. */
+  issueGenerated(
+    actor: Actor,
+    requests: readonly (IssueRequest & { readonly id: string; readonly key: Secret })[],
+  ): Promise<void> {
+    const ids = requests.map(({ id }) => id);
+    return this.#audited(actor, 'issue', undefined, { count: requests.length, ids }, async () => {
+      const { store, hasher, prefix, clock } = this.#deps;
+      const { current } = await this.#deps.peppers();
+      const createdAt = clock.now();
+      const records = await Promise.all(
+        requests.map(({ key, ...request }) =>
+          recordGenerated({ ...request, createdAt }, key, prefix, current, hasher),
+        ),
+      );
+      await store.insert(records);
+      return { target: ids.length === 1 ? (ids[0] ?? '') : `${ids.length} credentials`, result: undefined };
+    });
+  }
+
+  /** Which of these ids have a credential. */
+  async existing(ids: readonly string[]): Promise<ReadonlySet<string>> {
+    const found = new Set<string>();
+    for (const id of ids) if ((await this.#deps.store.get(id)) !== undefined) found.add(id);
+    return found;
   }
 
   /** Throws HKA_CREDENTIAL_NOT_FOUND. */

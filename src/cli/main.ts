@@ -241,6 +241,20 @@ function build(io: Io, finish: (code: number) => void): Command {
   );
 
   withConfig(
+    command(keys, 'bulk', 'issue a key for each row of a CSV file (consumer, name, tags, expires_in)', [
+      'hashed-key-auth keys bulk partners.csv --out keys.csv',
+    ]),
+  )
+    .argument('<file>', 'CSV with a heading; consumer is needed, the other columns are not')
+    .requiredOption('--out <file>', 'where the keys go, in plain text (0600); run again, it is gone on with')
+    .action(
+      inSession(async (session, output, options: CommonOptions & { out: string }, file: string) => {
+        const { bulkIssue } = await import('./bulk.ts');
+        return bulkIssue(session, output, io, file, options);
+      }),
+    );
+
+  withConfig(
     command(keys, 'import', "take over the keyauth_credentials of Kong's declarative file, as hashes", [
       'hashed-key-auth keys import kong.yml --dry-run',
       'hashed-key-auth keys import kong.yml',

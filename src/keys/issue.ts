@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { HkaError } from '../lib/errors.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { ConsumerRef, CredentialRecord, KeyRecord } from '../store/record.ts';
-import { generateKey, hasIssuedForm, MAX_KEY_LENGTH } from './format.ts';
+import { generateKey, hasIssuedForm, MAX_KEY_LENGTH, parseKey } from './format.ts';
 import type { KeyHasher } from './hasher.ts';
 import { keyIndex64, keyMac, truncateIndex } from './mac.ts';
 import type { PepperVersion } from './pepper.ts';
@@ -36,13 +36,36 @@ export async function makeKey(
   hasher: KeyHasher,
 ): Promise<{ key: Secret; stored: KeyRecord }> {
   const { key, publicId } = generateKey(prefix);
+  return { key, stored: await storedKey(key, publicId, pepper, hasher) };
+}
+
+/** The record of a key that {@link generateKey} has made. Throws HKA_KEY_REFUSED for any other. */
+export async function recordGenerated(
+  wanted: NewCredential,
+  key: Secret,
+  prefix: string,
+  pepper: PepperVersion,
+  hasher: KeyHasher,
+): Promise<CredentialRecord> {
+  const parsed = parseKey(key.reveal(), prefix);
+  if (parsed.kind !== 'issued') {
+    throw new HkaError('HKA_KEY_REFUSED', `this is no key of the form ${prefix}_…, or it was changed`);
+  }
+  return { ...common(wanted), ...(await storedKey(key, parsed.publicId, pepper, hasher)) };
+}
+
+async function storedKey(
+  key: Secret,
+  publicId: string,
+  pepper: PepperVersion,
+  hasher: KeyHasher,
+): Promise<KeyRecord> {
   const text = key.reveal();
-  const stored: KeyRecord = {
+  return {
     lookup: { kind: 'issued', publicId, mac: keyMac(pepper.macKey, text) },
     hash: await hasher.hash(text, pepper),
     pepper: pepper.id,
   };
-  return { key, stored };
 }
 
 /**

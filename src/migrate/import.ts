@@ -9,7 +9,7 @@ import type { KeyHasher } from '../keys/hasher.ts';
 import { keyIndex64, truncateIndex } from '../keys/mac.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { isStrongKey, STRONG_INDEX_BITS, weakIndexBits } from '../keys/strength.ts';
-import { indexToken, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
+import { indexToken, keysOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { PlainCredential } from './declarative.ts';
 
@@ -121,8 +121,13 @@ async function findPresent(
   { store, peppers, hasher }: { store: CredentialStore; peppers: PepperRing; hasher: KeyHasher },
 ): Promise<CredentialRecord | string | undefined> {
   const key = credential.key.reveal();
-  const isKeyOf = (record: CredentialRecord): Promise<boolean> =>
-    hasher.verify(key, record.hash, peppers.get(record.pepper));
+  // Also the key before a rotation: a later run must not bring it back.
+  const isKeyOf = async (record: CredentialRecord): Promise<boolean> => {
+    for (const { hash, pepper } of keysOf(record)) {
+      if (await hasher.verify(key, hash, peppers.get(pepper))) return true;
+    }
+    return false;
+  };
 
   if (credential.id !== undefined) {
     const sameId = await store.get(credential.id);

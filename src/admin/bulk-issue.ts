@@ -1,0 +1,71 @@
+/** Issues keys for many consumers. Interrupted at any point, the next run goes on, and each row gets exactly one key. */
+import { randomUUID } from 'node:crypto';
+import { HkaError } from '../lib/errors.ts';
+import { generateKey } from '../keys/format.ts';
+import type { Actor } from './audit-log.ts';
+import type { BulkResult, BulkResults, BulkRow } from './bulk-file.ts';
+import type { CredentialService, IssueRequest } from './credential-service.ts';
+
+export interface BulkOptions {
+  readonly prefix: string;
+  readonly onProgress: (done: number) => void;
+  /** Keys that are written down and stored together. */
+  readonly batch?: number;
+}
+
+export interface BulkReport {
+  readonly issued: number;
+  /** Rows that an earlier run had done. */
+  readonly before: number;
+}
+
+const BATCH = 64;
+
+/** `requests` in the order of `rows`. Throws HKA_USAGE when the results are of other rows. */
+export async function issueInBulk(
+  service: CredentialService,
+  actor: Actor,
+  rows: readonly BulkRow[],
+  requests: readonly IssueRequest[],
+  results: BulkResults,
+  { prefix, onProgress, batch = BATCH }: BulkOptions,
+): Promise<BulkReport> {
+  assertSameRows(rows, results.written);
+  const done = await service.existing(results.written.map(({ id }) => id));
+  // Keys that were written down, and whose credential was not made any more.
+  const pending = results.written.filter(({ id }) => !done.has(id));
+  const before = done.size;
+  let issued = 0;
+  const make = async (part: readonly BulkResult[]): Promise<void> => {
+    await service.issueGenerated(
+      actor,
+      part.map(({ row, id, key }) => {
+        const request = requests[row - 1];
+        if (request === undefined) throw new HkaError('HKA_INTERNAL', `there is no row ${row}`);
+        return { ...request, id, key };
+      }),
+    );
+    issued += part.length;
+    onProgress(before + issued);
+  };
+  for (let at = 0; at < pending.length; at += batch) await make(pending.slice(at, at + batch));
+  for (let at = results.written.length; at < rows.length; at += batch) {
+    const part = rows.slice(at, at + batch).map(({ row, consumer }): BulkResult => {
+      const { key } = generateKey(prefix);
+      return { row, consumer, id: randomUUID(), key };
+    });
+    await results.add(part);
+    await make(part);
+  }
+  return { issued, before };
+}
+
+function assertSameRows(rows: readonly BulkRow[], written: readonly BulkResult[]): void {
+  for (const [at, { row, consumer }] of written.entries()) {
+    if (row === at + 1 && rows[at]?.consumer === consumer) continue;
+    throw new HkaError(
+      'HKA_USAGE',
+      `the results are of other rows than the request (row ${at + 1}): name another file for the results`,
+    );
+  }
+}

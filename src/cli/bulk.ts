@@ -1,0 +1,88 @@
+/** `keys bulk FILE --out RESULTS`: a key for each row of a CSV file. */
+import { readFileSync } from 'node:fs';
+import { SingleBar } from 'cli-progress';
+import { BulkResults, parseRequests, type BulkRow } from '../admin/bulk-file.ts';
+import { issueInBulk } from '../admin/bulk-issue.ts';
+import type { IssueRequest } from '../admin/credential-service.ts';
+import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { parseConsumer, parseDuration, parseTags } from './arguments.ts';
+import type { Io, Output } from './output.ts';
+import type { CliSession } from './session.ts';
+
+const MAX_FAULTS = 20;
+
+export async function bulkIssue(
+  session: CliSession,
+  output: Output,
+  io: Io,
+  file: string,
+  { out }: { readonly out: string },
+): Promise<number> {
+  const rows = parseRequests(readText(file), file);
+  const requests = toRequests(rows, file);
+  const service = await session.service();
+  const results = await BulkResults.open(out);
+  const bar =
+    output.json || io.stderr.isTTY !== true
+      ? undefined
+      : new SingleBar({
+          format: 'issuing {bar} {value}/{total}, {eta_formatted} left',
+          stream: process.stderr,
+        });
+  bar?.start(rows.length, 0);
+  try {
+    const report = await issueInBulk(service, session.actor, rows, requests, results, {
+      prefix: session.config.keys.prefix,
+      onProgress: (done) => bar?.update(done),
+    });
+    bar?.stop();
+    output.result(
+      { ...report, results: out },
+      `${report.issued} keys issued${report.before === 0 ? '' : `, ${report.before} were there already`}. They are in ${out}, in plain text: hand them out and delete it.`,
+    );
+    return 0;
+  } catch (error) {
+    bar?.stop();
+    output.note(`Interrupted: the same command again goes on where it stopped (with --out ${out}).`);
+    throw error;
+  } finally {
+    await results.close();
+  }
+}
+
+/** All faults of all rows together, before anything is made. */
+function toRequests(rows: readonly BulkRow[], file: string): IssueRequest[] {
+  const faults: string[] = [];
+  const requests = rows.map((row): IssueRequest => {
+    try {
+      return {
+        consumer: parseConsumer(row.consumer),
+        tags: parseTags(row.tags === '' ? undefined : row.tags),
+        ...(row.name === '' ? {} : { name: row.name }),
+        ...(row.expiresIn === ''
+          ? {}
+          : { expiresAt: Date.now() + parseDuration('expires_in', row.expiresIn) }),
+      };
+    } catch (error) {
+      faults.push(`row ${row.row}: ${messageOf(error)}`);
+      return { consumer: { username: '' } };
+    }
+  });
+  if (rows.length === 0) faults.push('there is no row below the heading');
+  if (faults.length > 0) {
+    const more = faults.length > MAX_FAULTS ? `\n  and ${faults.length - MAX_FAULTS} more` : '';
+    throw new HkaError(
+      'HKA_USAGE',
+      `${file}: nothing was issued\n  ${faults.slice(0, MAX_FAULTS).join('\n  ')}${more}`,
+    );
+  }
+  return requests;
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new HkaError('HKA_USAGE', `can't read ${file}: ${errnoOf(error) ?? messageOf(error)}`);
+  }
+}
