@@ -1,17 +1,19 @@
 /**
- * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,exchange,gateway,flood,restart picks;
- * BENCH_ROUNDS, BENCH_SECONDS and BENCH_KEYS set the size. KONG_BIN names a real Kong.
+ * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,exchange,gateway,flood,restart,stores
+ * picks;
+ * BENCH_ROUNDS, BENCH_SECONDS, BENCH_KEYS and BENCH_CREDENTIALS set the size. KONG_BIN names a real Kong.
  */
 import { writeFileSync } from 'node:fs';
 import { benchExchange } from './exchange.ts';
 import { benchFlood } from './flood.ts';
 import { benchGateway, startBenchGateway } from './gateway.ts';
 import { benchRestart } from './restart.ts';
+import { benchStores } from './stores.ts';
 import { benchVerification, countJunk } from './verification.ts';
 
 const write = (text: string): void => void process.stdout.write(text);
 const size = (name: string, usual: number): number => Number(process.env[name] ?? usual);
-const PARTS = ['keys', 'exchange', 'gateway', 'flood', 'restart'];
+const PARTS = ['keys', 'exchange', 'gateway', 'flood', 'restart', 'stores'];
 
 async function main(): Promise<void> {
   const wanted = process.env['BENCH_ONLY']?.split(',') ?? PARTS;
@@ -39,6 +41,9 @@ async function main(): Promise<void> {
     }
   }
   if (wanted.includes('restart')) figures['restart'] = await benchRestart(size('BENCH_KEYS', 2000), write);
+  if (wanted.includes('stores')) {
+    figures['stores'] = await benchStores(size('BENCH_CREDENTIALS', 1_000_000), write);
+  }
   const file = process.env['BENCH_JSON'];
   if (file !== undefined && file !== '') writeFileSync(file, `${JSON.stringify(figures, null, 2)}\n`);
 }

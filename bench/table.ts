@@ -18,7 +18,16 @@ export function printTable(
     ratio(microseconds / base),
     note ?? '',
   ]);
-  const header = ['', 'one takes', 'ratio', ''];
+  printRows(title, ['', 'one takes', 'ratio', ''], rows, write);
+}
+
+/** A table of any columns. */
+export function printRows(
+  title: string,
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  write: (text: string) => void,
+): void {
   const widths = header.map((cell, column) =>
     Math.max(cell.length, ...rows.map((row) => (row[column] ?? '').length)),
   );
