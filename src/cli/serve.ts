@@ -1,7 +1,7 @@
 /** `serve`: the plugin server, until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
 import { availableParallelism } from 'node:os';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
-import { createRegistry, serveMetrics } from '../metrics/metrics.ts';
+import { createRegistry, serveMetrics, StoreTimings, type MetricsSource } from '../metrics/metrics.ts';
 import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
 import type { RequestCounts } from '../plugin/request-counts.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
@@ -25,7 +25,8 @@ export async function serve(configFile: string | undefined): Promise<number> {
     process.once('SIGTERM', resolve);
     process.once('SIGINT', resolve);
   });
-  const runtime = new ReloadableRuntime(config, logger);
+  const timings = new StoreTimings();
+  const runtime = new ReloadableRuntime(config, logger, timings);
   await runtime.start();
   const server = createServer(config, runtime, logger);
   try {
@@ -35,7 +36,7 @@ export async function serve(configFile: string | undefined): Promise<number> {
     await runtime.close();
     throw error;
   }
-  const metrics = await startMetrics(config, server, runtime, logger);
+  const metrics = await startMetrics(config, server, runtime, timings, logger);
   let reloading = Promise.resolve();
   process.on('SIGHUP', () => {
     // One after another: the last file read is the one that counts.
@@ -78,10 +79,11 @@ async function startMetrics(
   config: Config,
   server: Server,
   runtime: ReloadableRuntime,
+  timings: StoreTimings,
   logger: Logger,
 ): Promise<{ close(): void } | undefined> {
   if (config.metrics === undefined) return undefined;
-  const registry = createRegistry({
+  const source: MetricsSource = {
     requests: () => server.requests ?? runtime.requests,
     verifications: () => runtime.verifications(),
     argon2: () => runtime.argon2(),
@@ -91,9 +93,12 @@ async function startMetrics(
       events: server.runningEvents,
     }),
     delayed: () => server.delayed ?? runtime.throttle.delayed,
-  });
+    notReady: () => runtime.notReady(),
+    oldestSecretSeconds: () => runtime.oldestSecretSeconds(),
+  };
+  const registry = createRegistry(source, timings);
   try {
-    return await serveMetrics(config.metrics.listen, registry, logger);
+    return await serveMetrics(config.metrics.listen, registry, source.notReady, logger);
   } catch (error) {
     logger.error({ err: describeError(error) }, 'there are no metrics');
     return undefined;

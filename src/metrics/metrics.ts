@@ -3,9 +3,11 @@
  * metrics must not learn whom to attack, and clients must not be able to make new series.
  */
 import { createServer, type Server } from 'node:http';
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { HkaError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
+
+const PREFIX = 'hashed_key_auth_';
 
 /** What is told, read when somebody asks. Counts are since the start. */
 export interface MetricsSource {
@@ -17,12 +19,39 @@ export interface MetricsSource {
   server(): { readonly workers: number; readonly connections: number; readonly events: number };
   /** Answers of the throttle that are held back at the moment. */
   delayed(): number;
+  /** Why new keys can't be verified at the moment; undefined when they can. */
+  notReady(): string | undefined;
+  oldestSecretSeconds(): number;
 }
 
-const PREFIX = 'hashed_key_auth_';
+/** How long the store took, collected from the start on. In milliseconds. */
+export class StoreTimings {
+  readonly reads = new Histogram({
+    name: `${PREFIX}store_read_seconds`,
+    help: 'Reads of the credential database.',
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
+    registers: [],
+  });
+  readonly changes = new Histogram({
+    name: `${PREFIX}change_delay_seconds`,
+    help: 'From a change of a credential, such as a revocation, to the moment it counted here.',
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [],
+  });
 
-export function createRegistry(source: MetricsSource): Registry {
+  read(ms: number): void {
+    this.reads.observe(ms / 1000);
+  }
+
+  changeDelay(ms: number): void {
+    this.changes.observe(ms / 1000);
+  }
+}
+
+export function createRegistry(source: MetricsSource, timings: StoreTimings): Registry {
   const registry = new Registry();
+  registry.registerMetric(timings.reads);
+  registry.registerMetric(timings.changes);
   const registers = [registry];
   const counter = (
     name: string,
@@ -66,18 +95,36 @@ export function createRegistry(source: MetricsSource): Registry {
   gauge('connections', "Kong's connections.", () => source.server().connections);
   gauge('events', 'Requests that are being decided.', () => source.server().events);
   gauge('throttle_delayed', 'Answers to guesses that are held back.', () => source.delayed());
+  gauge('ready', 'Whether new keys can be verified: 1 or 0.', () =>
+    source.notReady() === undefined ? 1 : 0,
+  );
+  gauge('secret_oldest_seconds', 'Age of the oldest upstream secret in use.', () =>
+    source.oldestSecretSeconds(),
+  );
   return registry;
 }
 
-/** Listens on `listen` (host:port). Throws HKA_CONFIG_INVALID when it can't. */
+const TEXT = { 'Content-Type': 'text/plain; charset=utf-8' };
+
+/** `/metrics`, `/live` and `/ready` (503 while new keys can't be verified). Listens on `listen` (host:port). Throws HKA_CONFIG_INVALID when it can't. */
 export async function serveMetrics(
   listen: string,
   registry: Registry,
+  notReady: () => string | undefined,
   logger: Logger,
 ): Promise<{ close(): void }> {
   const at = listen.lastIndexOf(':');
   const host = listen.slice(0, at).replace(/^\[(.*)\]$/, '$1');
   const server: Server = createServer((request, response) => {
+    if (request.method === 'GET' && request.url === '/live') {
+      response.writeHead(200, TEXT).end('live\n');
+      return;
+    }
+    if (request.method === 'GET' && request.url === '/ready') {
+      const problem = notReady();
+      response.writeHead(problem === undefined ? 200 : 503, TEXT).end(`${problem ?? 'ready'}\n`);
+      return;
+    }
     if (request.url !== '/metrics' || request.method !== 'GET') {
       response.writeHead(404).end();
       return;

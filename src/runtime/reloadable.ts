@@ -12,7 +12,7 @@ import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import type { GuessThrottle } from '../plugin/throttle.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
-import type { StoreChange } from '../store/store.ts';
+import type { StoreChange, StoreObservers } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import type { Config } from './config.ts';
 import { Runtime } from './runtime.ts';
@@ -23,15 +23,17 @@ export class ReloadableRuntime implements PluginRuntime {
   readonly logOnce: LogOnce;
   readonly requests = createRequestCounts();
   readonly #listeners = new Set<(change: StoreChange) => void>();
+  readonly #observers: StoreObservers | undefined;
   #config: Config;
   #current: Runtime;
   #stopListening: () => void;
 
-  constructor(config: Config, logger: Logger) {
+  constructor(config: Config, logger: Logger, observers?: StoreObservers) {
     this.logger = logger;
     this.logOnce = createLogOnce(logger);
     this.#config = config;
-    this.#current = new Runtime(config, logger);
+    this.#observers = observers;
+    this.#current = new Runtime(config, logger, observers);
     this.#stopListening = this.#current.store.onChange((change) => this.#announce(change));
   }
 
@@ -52,7 +54,7 @@ export class ReloadableRuntime implements PluginRuntime {
 
   /** Throws what is wrong with `config`; then everything is as before. */
   async reload(config: Config): Promise<void> {
-    const next = new Runtime(config, this.logger);
+    const next = new Runtime(config, this.logger, this.#observers);
     next.actedUpon = this.#current.actedUpon;
     try {
       await next.start();
@@ -89,6 +91,14 @@ export class ReloadableRuntime implements PluginRuntime {
 
   get throttle(): GuessThrottle {
     return this.#current.throttle;
+  }
+
+  notReady(): string | undefined {
+    return this.#current.notReady();
+  }
+
+  oldestSecretSeconds(): number {
+    return this.#current.oldestSecretSeconds();
   }
 
   verifications(): Record<string, number> | undefined {

@@ -18,7 +18,7 @@ import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import { UsageRecorder } from '../plugin/usage.ts';
-import type { CredentialStore } from '../store/store.ts';
+import type { CredentialStore, StoreObservers } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import { createVault, type Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
@@ -76,7 +76,7 @@ export class Runtime implements PluginRuntime {
   actedUpon: () => Promise<void> = () => Promise.resolve();
   #notReady: HkaError = new HkaError('HKA_VAULT_UNAVAILABLE', 'the pepper has not been read from Vault yet');
 
-  constructor(config: Config, logger: Logger) {
+  constructor(config: Config, logger: Logger, observers?: StoreObservers) {
     this.#config = config;
     this.logger = logger;
     this.logOnce = createLogOnce(logger);
@@ -86,7 +86,7 @@ export class Runtime implements PluginRuntime {
     );
     this.throttle = new GuessThrottle(config.throttle, this.clock);
     this.vault = config.vault === undefined ? undefined : createVault(config.vault, { logger });
-    this.store = createStore(config, logger, (reference) => this.secret(reference));
+    this.store = createStore(config, logger, (reference) => this.secret(reference), observers);
     this.hasher = createHasher(config);
   }
 
@@ -126,6 +126,18 @@ export class Runtime implements PluginRuntime {
     if (this.#verifier === undefined) return undefined;
     const { verified, cacheHits, stale, denied } = this.#verifier.counts;
     return { verified: verified - cacheHits - stale, cached: cacheHits, stale, ...denied };
+  }
+
+  /** Why new keys can't be verified at the moment; undefined when they can. Nothing secret. */
+  notReady(): string | undefined {
+    if (this.#verifier === undefined) return this.#notReady.message;
+    const health = this.store.health();
+    return health.ok ? undefined : (health.problem ?? 'the store is out of reach');
+  }
+
+  /** Age of the oldest upstream secret that is in use; 0 where there is none. */
+  oldestSecretSeconds(): number {
+    return Math.max(0, ...(this.vault?.status().secrets ?? []).map(({ ageSeconds = 0 }) => ageSeconds));
   }
 
   mayForward(reference: SecretReference): boolean {

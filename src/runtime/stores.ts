@@ -11,7 +11,7 @@ import type { SqlEngine } from '../store/sql/engine.ts';
 import { PostgresEngine, type PostgresOptions } from '../store/sql/postgres.ts';
 import { openSqlStore } from '../store/sql/sql-store.ts';
 import { SqliteEngine } from '../store/sql/sqlite.ts';
-import type { CredentialStore } from '../store/store.ts';
+import type { CredentialStore, StoreObservers } from '../store/store.ts';
 import { parseReference, type SecretReference } from '../vault/reference.ts';
 import type { Config } from './config.ts';
 
@@ -20,11 +20,21 @@ export type ReadSecret = (reference: SecretReference) => Secret | Promise<Secret
 
 const MIN_POLL_MS = 50;
 
-export function createStore(config: Config, logger: Logger, readSecret: ReadSecret): CredentialStore {
+export function createStore(
+  config: Config,
+  logger: Logger,
+  readSecret: ReadSecret,
+  observers?: StoreObservers,
+): CredentialStore {
   const checkHash = (phc: string): void => void parsePhc(phc);
   const { type, path = '', pollMs } = config.store;
   if (type === 'file') return openFileStore({ path, pollMs, logger, checkHash });
-  return openSqlStore({ engine: createSqlEngine(config, logger, readSecret), logger, checkHash });
+  return openSqlStore({
+    engine: createSqlEngine(config, logger, readSecret),
+    logger,
+    checkHash,
+    ...(observers === undefined ? {} : { observers }),
+  });
 }
 
 /** Whether the store's password lies in Vault. */

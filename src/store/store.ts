@@ -91,6 +91,13 @@ export interface StoreHealth {
   readonly problem?: string;
 }
 
+/** Told how long things took, in milliseconds, for metrics. */
+export interface StoreObservers {
+  read(ms: number): void;
+  /** From a change to its announcement here. */
+  changeDelay(ms: number): void;
+}
+
 export interface CredentialStore {
   readonly kind: 'file' | 'sqlite' | 'postgres' | 'vault';
 

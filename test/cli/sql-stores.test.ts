@@ -178,6 +178,8 @@ for (const [how, workers] of [
           return /verifications_total\{result="stale"\} [1-9]/.test(text);
         });
         assert.is(await outcome(unused.key), '503');
+        assert.is((await fetch(`http://127.0.0.1:${port}/ready`)).status, 503);
+        assert.is((await fetch(`http://127.0.0.1:${port}/live`)).status, 200);
         assert.is(await outcome('hka_malformed'), '503', 'nothing can be said about a key of any form');
         if (how === 'killed') await server.restart();
         else server.resume();
@@ -185,8 +187,13 @@ for (const [how, workers] of [
           'the other key is good again',
           async () => (await outcome(unused.key)) === 'admitted',
         );
+        assert.is((await fetch(`http://127.0.0.1:${port}/ready`)).status, 200);
         assert.is((await installation.run(['keys', 'revoke', used.id])).status, 0);
         await eventually('the revoked one is refused', async () => (await outcome(used.key)) === '401');
+        const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+        assert.match(text, /change_delay_seconds_count [1-9]/);
+        assert.match(text, /store_read_seconds_count [1-9]/);
+        assert.match(text, 'hashed_key_auth_ready 1');
       } finally {
         await server.stop();
       }

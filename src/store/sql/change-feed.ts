@@ -6,6 +6,8 @@ import type { StoreChange } from '../store.ts';
 
 export interface Change {
   readonly sequence: number;
+  /** When it was made, by the clock of whoever made it. */
+  readonly at: number;
   readonly added: boolean;
   /** Undefined when they were too many to be listed. */
   readonly ids: readonly string[] | undefined;
@@ -21,13 +23,20 @@ export interface ChangeSource {
 export class ChangeFeed {
   readonly #source: ChangeSource;
   readonly #announce: (change: StoreChange) => void;
+  readonly #onDelay: (ms: number) => void;
   #seen: number | undefined;
   #running: Promise<void> | undefined;
   #again = false;
 
-  constructor(source: ChangeSource, announce: (change: StoreChange) => void) {
+  /** `onDelay` is told how long each change took to get here, in milliseconds. */
+  constructor(
+    source: ChangeSource,
+    announce: (change: StoreChange) => void,
+    onDelay: (ms: number) => void = () => undefined,
+  ) {
     this.#source = source;
     this.#announce = announce;
+    this.#onDelay = onDelay;
   }
 
   /** The number of the last change that was announced. */
@@ -74,6 +83,9 @@ export class ChangeFeed {
       const ids = changes.flatMap((change) => change.ids ?? []);
       this.#announce({ kind: 'some', ids: [...new Set(ids)], added: changes.some(({ added }) => added) });
     }
+    const now = Date.now();
+    // Clocks differ; none of them makes a change arrive before it was made.
+    for (const { at } of changes) this.#onDelay(Math.max(0, now - at));
     if (end < last) this.#again = true;
   }
 }

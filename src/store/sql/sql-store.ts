@@ -31,6 +31,7 @@ import type {
   PageRequest,
   StoreChange,
   StoreHealth,
+  StoreObservers,
   Usage,
   Use,
 } from '../store.ts';
@@ -44,6 +45,7 @@ export interface SqlStoreOptions {
   readonly engine: SqlEngine;
   readonly logger: Logger;
   readonly checkHash: CheckHash;
+  readonly observers?: StoreObservers;
 }
 
 /** Rows in one statement: below the databases' limits of parameters. */
@@ -66,6 +68,7 @@ class SqlStore implements CredentialStore {
   readonly #engine: SqlEngine;
   readonly #logger: Logger;
   readonly #checkHash: CheckHash;
+  readonly #observers: StoreObservers | undefined;
   readonly #listeners = new Set<(change: StoreChange) => void>();
   readonly #feed: ChangeFeed;
   readonly acknowledgements: Acknowledgements;
@@ -73,7 +76,7 @@ class SqlStore implements CredentialStore {
   #unwatch: (() => void) | undefined;
   #outage: HkaError | undefined;
 
-  constructor({ engine, logger, checkHash }: SqlStoreOptions) {
+  constructor({ engine, logger, checkHash, observers }: SqlStoreOptions) {
     this.kind = engine.kind;
     this.#engine = engine;
     this.#logger = logger;
@@ -81,7 +84,9 @@ class SqlStore implements CredentialStore {
     this.#feed = new ChangeFeed(
       { sequence: () => this.#sequence(), after: (sequence) => this.#changesAfter(sequence) },
       (change) => this.#announce(change),
+      (ms) => observers?.changeDelay(ms),
     );
+    this.#observers = observers;
     const feed = this.#feed;
     this.acknowledgements = {
       get sequence() {
@@ -468,10 +473,13 @@ class SqlStore implements CredentialStore {
   async #read<T>(work: (db: Kysely<Tables>) => Promise<T>): Promise<T> {
     const { reads } = this.#opened();
     if (this.#outage !== undefined) throw this.#outage;
+    const begun = performance.now();
     try {
       return await work(reads);
     } catch (error) {
       throw this.#fail(error).error;
+    } finally {
+      this.#observers?.read(performance.now() - begun);
     }
   }
 
@@ -500,13 +508,14 @@ class SqlStore implements CredentialStore {
     const { reads } = this.#opened();
     const rows = await reads
       .selectFrom('store_changes')
-      .select(['sequence', 'added', 'ids'])
+      .select(['sequence', 'at', 'added', 'ids'])
       .where('sequence', '>', sequence)
       .orderBy('sequence')
       .limit(CHANGES_AT_ONCE)
       .execute();
     return rows.map((row) => ({
       sequence: row.sequence,
+      at: row.at,
       added: row.added !== 0,
       ids: row.ids === null ? undefined : (JSON.parse(row.ids) as string[]),
     }));
