@@ -80,12 +80,18 @@ export class VerificationCache {
 
   /** Whether the entry's row was read recently enough. */
   isFresh(entry: VerifiedEntry): boolean {
-    return this.#clock.now() - entry.checkedAt < this.#ttlMs;
+    return this.#isYounger(entry, this.#ttlMs);
   }
 
   /** Whether the entry may be used although its row can't be read. Never when it is known to have changed. */
   isUsableStale(entry: VerifiedEntry): boolean {
-    return entry.checkedAt > 0 && this.#clock.now() - entry.checkedAt < this.#maxStaleMs;
+    return entry.checkedAt > 0 && this.#isYounger(entry, this.#maxStaleMs);
+  }
+
+  /** After the clock was set back nobody knows how old an entry is. */
+  #isYounger(entry: VerifiedEntry, ms: number): boolean {
+    const age = this.#clock.now() - entry.checkedAt;
+    return age >= 0 && age < ms;
   }
 
   setVerified(slot: string, entry: VerifiedEntry): void {

@@ -17,6 +17,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { cheapHasher, kongKey, testPeppers, VERIFIER_CACHE } from '../helpers/keys.ts';
 import { MemoryStore } from '../helpers/memory-store.ts';
 import { suite } from '../helpers/suite.ts';
+import { rejection } from '../store/conformance.ts';
 
 const test = suite('verifier');
 
@@ -109,6 +110,49 @@ test('an imported key is good, strong and weak', async () => {
   assert.is(reason(await b.verifier.verify(strong)), 'ok');
   assert.is(reason(await b.verifier.verify('secret')), 'ok');
   assert.is(reason(await b.verifier.verify('secre')), 'unknown');
+});
+
+test('after the clock was set back a row is read again before its key is let in', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  assert.is(reason(await b.verifier.verify(key)), 'ok');
+  b.clock.advance(-3_600_000);
+  // As somebody else's change that was not announced.
+  b.store.records.set(record.id, { ...record, revokedAt: 1 });
+  assert.is(reason(await b.verifier.verify(key)), 'revoked');
+});
+
+test('while the store is out of reach a verified key is good for max_stale_seconds, a changed one is not', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  const { key: changed, record: other } = await issue(b);
+  const { key: unused } = await issue(b);
+  for (const used of [key, changed]) assert.is(reason(await b.verifier.verify(used)), 'ok');
+  await b.store.update(other.id, { name: 'x' });
+  b.clock.advance(VERIFIER_CACHE.ttlMs);
+  b.store.outage = new HkaError('HKA_STORE_UNAVAILABLE', 'away');
+  const verdict = await b.verifier.verify(key);
+  assert.ok(verdict.ok && verdict.stale === true);
+  assert.is(b.verifier.counts.stale, 1);
+  for (const refused of [changed, unused]) {
+    await rejection(
+      'HKA_STORE_UNAVAILABLE',
+      Promise.resolve().then(() => b.verifier.verify(refused)),
+    );
+  }
+  b.clock.advance(VERIFIER_CACHE.maxStaleMs - VERIFIER_CACHE.ttlMs);
+  await rejection(
+    'HKA_STORE_UNAVAILABLE',
+    Promise.resolve().then(() => b.verifier.verify(key)),
+  );
+  b.store.outage = new HkaError('HKA_STORE_CORRUPT', 'broken');
+  await rejection(
+    'HKA_STORE_CORRUPT',
+    Promise.resolve().then(() => b.verifier.verify(key)),
+  );
+  b.store.outage = undefined;
+  await b.store.update(record.id, { revokedAt: 1 });
+  assert.is(reason(await b.verifier.verify(key)), 'revoked');
 });
 
 async function rotate(b: Bench, id: string, previousUntil: number | undefined): Promise<string> {
