@@ -335,6 +335,17 @@ function build(io: Io, finish: (code: number) => void): Command {
       }),
     );
 
+  command(program, 'completion', 'print a script that completes commands and options in the shell', [
+    'source <(hashed-key-auth completion bash)',
+    'hashed-key-auth completion zsh > "${fpath[1]}/_hashed-key-auth"',
+  ])
+    .argument('<shell>', 'bash or zsh')
+    .action(async (shell: string) => {
+      const { completionScript } = await import('./completion.ts');
+      io.stdout.write(completionScript(program, shell));
+      finish(0);
+    });
+
   const config = program.command('config').description('the configuration file');
   withConfig(
     command(config, 'check', 'check the configuration, and the files and servers it names', [

@@ -98,7 +98,7 @@ async function startMetrics(
   };
   const registry = createRegistry(source, timings);
   try {
-    return await serveMetrics(config.metrics.listen, registry, source.notReady, logger);
+    return await serveMetrics(config.metrics.listen, registry, () => runtime.notReady(), logger);
   } catch (error) {
     logger.error({ err: describeError(error) }, 'there are no metrics');
     return undefined;

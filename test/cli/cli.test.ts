@@ -302,4 +302,23 @@ test('the audit log tells who did what, and verify finds a change in it', async 
   writeFileSync(path, text);
 });
 
+test('the shell completes commands, options and files', async () => {
+  const { execFileSync } = await import('node:child_process');
+  const script = await hka(['completion', 'bash']);
+  assert.is(script.status, 0, script.stderr);
+  const complete = (line: string): string[] => {
+    const words = line.split(' ');
+    const text = `${script.stdout}
+      COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _hashed_key_auth; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    return execFileSync('bash', ['-c', text], { cwd: installation.folder }).toString().trim().split('\n');
+  };
+  assert.equal(complete('hashed-key-auth key'), ['keys']);
+  assert.equal(complete('hashed-key-auth keys rot'), ['rotate']);
+  assert.equal(complete('hashed-key-auth keys rotate --ov'), ['--overlap']);
+  assert.equal(complete('hashed-key-auth keys rotate --overlap 7d --js'), ['--json']);
+  assert.equal(complete('hashed-key-auth serve --config hashed-key-auth.y'), ['hashed-key-auth.yaml']);
+  assert.is((await hka(['completion', 'fish'])).status, 2);
+  assert.match((await hka(['completion', 'zsh'])).stdout, 'bashcompinit');
+});
+
 test.run();
