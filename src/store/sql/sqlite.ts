@@ -7,6 +7,7 @@
 import { closeSync, existsSync, openSync } from 'node:fs';
 import Database from 'libsql';
 import { Kysely, SqliteDialect, type SqliteDatabase } from 'kysely';
+import { LRUCache } from 'lru-cache';
 import { HkaError, messageOf } from '../../lib/errors.ts';
 import type { SqlEngine, SqlFault } from './engine.ts';
 import type { Tables } from './tables.ts';
@@ -105,23 +106,35 @@ export class SqliteEngine implements SqlEngine {
     // 32 MiB: the indexes of random ids have no locality.
     raw.pragma('cache_size = -32768');
     const db = new Kysely<Tables>({
-      dialect: new SqliteDialect({ database: forgiving(raw) }),
+      dialect: new SqliteDialect({ database: prepared(raw) }),
     });
     this.#open.push({ db, raw });
     return db;
   }
 }
 
+/** More than there are different ones in use. */
+const STATEMENTS = 100;
+
 /**
+ * What Kysely takes for the database. Statements are kept: to prepare one takes longer than to run it, and the memory of those
+ * that nobody uses any more is only given back when the garbage collector comes around, which can't see how much it is.
+ *
  * A disk that is full makes SQLite roll back by itself; told to do it once more it complains, and why the write failed would
  * be lost.
  */
-function forgiving(raw: Database.Database): SqliteDatabase {
+function prepared(raw: Database.Database): SqliteDatabase {
+  const statements = new LRUCache<string, Database.Statement>({ max: STATEMENTS });
   return {
-    prepare: (text) =>
-      text === 'rollback' && !raw.inTransaction
-        ? raw.prepare('select 1 where false')
-        : (raw.prepare(text) as unknown),
+    prepare: (text) => {
+      const wanted = text === 'rollback' && !raw.inTransaction ? 'select 1 where false' : text;
+      let statement = statements.get(wanted);
+      if (statement === undefined) {
+        statement = raw.prepare(wanted);
+        statements.set(wanted, statement);
+      }
+      return statement as unknown;
+    },
     close: () => raw.close(),
   } as SqliteDatabase;
 }
