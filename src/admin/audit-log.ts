@@ -4,15 +4,18 @@
  * change, remove or insert no entry without `audit-log verify` finding it. Entries cut off at the end are found by comparing
  * the last MAC with one that was noted elsewhere (`audit-log head`).
  *
+ * Where the pepper is out of reach (it lies in Vault, and Vault is away) entries are chained by a plain hash, and verify lists
+ * them as unsealed: a key must be revocable on such a day as well.
+ *
  * Invariant: a change is only made after its request is in the log and on disk. No entry ever holds a key or a hash.
  */
-import { createHmac } from 'node:crypto';
+import { createHash, createHmac, type KeyObject } from 'node:crypto';
 import { open, readFile } from 'node:fs/promises';
 import { writeFailure, withFileLock } from '../lib/atomic-file.ts';
 import type { Clock } from '../lib/clock.ts';
-import { errnoOf, HkaError } from '../lib/errors.ts';
+import { errnoOf, HkaError, isHkaError } from '../lib/errors.ts';
 import { constantTimeEqual } from '../lib/secret.ts';
-import type { PepperRing } from '../keys/pepper.ts';
+import type { PepperRing, PepperVersion } from '../keys/pepper.ts';
 
 export interface Actor {
   /** `cli:<user of the system>` or `token:<name>`. */
@@ -40,9 +43,9 @@ export interface AuditEntry extends AuditEvent {
   readonly at: string;
   readonly actor: string;
   readonly from: string;
-  /** Pepper version of the MAC's key. */
-  readonly pepper: string;
-  /** HMAC-SHA256 over the MAC before and this entry without it, base64url. */
+  /** Pepper version of the MAC's key; null for an unsealed entry. */
+  readonly pepper: string | null;
+  /** HMAC-SHA256 (unsealed: SHA-256) over the MAC before and this entry without it, base64url. */
   readonly mac: string;
 }
 
@@ -57,6 +60,8 @@ export interface AuditVerification {
   /** `seq:mac` of the last entry. */
   readonly head: string;
   readonly faults: readonly AuditFault[];
+  /** Numbers of the entries that were written while the pepper was out of reach: anybody could have written them. */
+  readonly unsealed: readonly number[];
 }
 
 const TAIL_BYTES = 16 * 1024;
@@ -74,7 +79,7 @@ export class AuditLog {
 
   /** On disk when it resolves. Gives the entry's number. Throws HKA_STORE_WRITE_FAILED or HKA_STORE_LOCKED. */
   async append(actor: Actor, event: AuditEvent): Promise<number> {
-    const { current } = await this.#peppers();
+    const key = await this.#sealingKey();
     return withFileLock(this.#path, async (lock) => {
       const text = await this.#tail();
       const last = lastEntry(text);
@@ -89,9 +94,9 @@ export class AuditLog {
         outcome,
         ...(details === undefined ? {} : { details }),
         ...(request === undefined ? {} : { request }),
-        pepper: current.id,
+        pepper: key?.id ?? null,
       };
-      const mac = macOf(current.auditKey, last?.mac ?? '', entry);
+      const mac = macOf(key?.auditKey, last?.mac ?? '', entry);
       // A line that a crash has cut off stays where it is, and verify tells of it.
       const line = `${text === '' || text.endsWith('\n') ? '' : '\n'}${JSON.stringify({ ...entry, mac })}\n`;
       lock.assertHeld();
@@ -120,6 +125,7 @@ export class AuditLog {
   async verify(): Promise<AuditVerification> {
     const peppers = await this.#peppers();
     const faults: AuditFault[] = [];
+    const unsealed: number[] = [];
     let entries = 0;
     let seq = 0;
     let mac = '';
@@ -135,13 +141,25 @@ export class AuditLog {
       entries += 1;
       const { mac: told, ...rest } = entry;
       if (entry.seq !== seq + 1) add(`has the number ${entry.seq}, expected was ${seq + 1}`);
-      if (!constantTimeEqual(told, macOf(peppers.get(entry.pepper).auditKey, mac, rest))) {
+      const key = entry.pepper === null ? undefined : peppers.get(entry.pepper).auditKey;
+      if (key === undefined) unsealed.push(entry.seq);
+      if (!constantTimeEqual(told, macOf(key, mac, rest))) {
         add(`entry ${entry.seq} or what is before it was changed`);
       }
       ({ seq } = entry);
       mac = told;
     }
-    return { entries, head: `${seq}:${mac}`, faults };
+    return { entries, head: `${seq}:${mac}`, faults, unsealed };
+  }
+
+  /** Undefined while Vault, where the pepper lies, is away. Every other fault of the pepper is thrown. */
+  async #sealingKey(): Promise<PepperVersion | undefined> {
+    try {
+      return (await this.#peppers()).current;
+    } catch (error) {
+      if (isHkaError(error) && error.kind.retryable) return undefined;
+      throw error;
+    }
   }
 
   /** Enough of the end to hold the last entry. */
@@ -193,10 +211,9 @@ async function appendDurably(path: string, line: string): Promise<void> {
   }
 }
 
-function macOf(key: Parameters<typeof createHmac>[1], before: string, entry: object): string {
-  return createHmac('sha256', key)
-    .update(`${before}\n${JSON.stringify(entry)}`)
-    .digest('base64url');
+function macOf(key: KeyObject | undefined, before: string, entry: object): string {
+  const made = key === undefined ? createHash('sha256') : createHmac('sha256', key);
+  return made.update(`${before}\n${JSON.stringify(entry)}`).digest('base64url');
 }
 
 function lastEntry(text: string): AuditEntry | undefined {
@@ -215,7 +232,8 @@ function parse(line: string): AuditEntry | undefined {
     const entry: unknown = JSON.parse(line);
     if (typeof entry !== 'object' || entry === null) return undefined;
     const { seq, mac, pepper } = entry as Record<string, unknown>;
-    if (typeof seq !== 'number' || typeof mac !== 'string' || typeof pepper !== 'string') return undefined;
+    if (typeof seq !== 'number' || typeof mac !== 'string') return undefined;
+    if (typeof pepper !== 'string' && pepper !== null) return undefined;
     return entry as AuditEntry;
   } catch {
     return undefined;

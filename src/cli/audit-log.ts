@@ -20,7 +20,13 @@ export async function verifyAuditLog(
     faults.push({ line: found.entries + 1, problem: `the entry ${head} is missing: entries were cut off` });
   }
   output.result(
-    { ok: faults.length === 0, entries: found.entries, head: found.head, faults },
+    {
+      ok: faults.length === 0,
+      entries: found.entries,
+      head: found.head,
+      faults,
+      unsealed: found.unsealed,
+    },
     [
       ...faults.map(({ line, problem }) => `line ${line}: ${problem}`),
       faults.length === 0
@@ -28,6 +34,11 @@ export async function verifyAuditLog(
         : `${faults.length} of ${found.entries} entries are not what was written.`,
     ].join('\n'),
   );
+  if (found.unsealed.length > 0) {
+    output.note(
+      `Written while the pepper was out of reach, so that anybody could have written them: ${found.unsealed.join(', ')}`,
+    );
+  }
   return faults.length === 0 ? 0 : 4;
 }
 

@@ -16,6 +16,9 @@ import type { CredentialStore } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import { createVault, type Vault } from '../vault/vault.ts';
 
+/** A migration may have to build an index over a million rows. */
+const MIGRATION_TIMEOUT_MS = 600_000;
+
 export class CliSession {
   readonly config: Config;
   readonly logger: Logger;
@@ -49,7 +52,10 @@ export class CliSession {
   /** For commands about the database itself. `create`: makes SQLite's file when there is none. */
   async sqlEngine(create: boolean): Promise<SqlEngine> {
     if (storeNeedsVault(this.config)) await this.#startVault();
-    return createSqlEngine(this.config, this.logger, (reference) => this.#secret(reference), create);
+    return createSqlEngine(this.config, this.logger, (reference) => this.#secret(reference), {
+      create,
+      minTimeoutMs: MIGRATION_TIMEOUT_MS,
+    });
   }
 
   async peppers(): Promise<PepperRing> {

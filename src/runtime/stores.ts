@@ -43,14 +43,14 @@ export function storeNeedsVault(config: Config): boolean {
 }
 
 /**
- * `create`: makes SQLite's file when there is none. Throws HKA_USAGE where the store has no SQL, HKA_CONFIG_INVALID for a
+ * `create`: makes SQLite's file when there is none. `minTimeoutMs`: for what may take longer than a look-up. Throws HKA_USAGE where the store has no SQL, HKA_CONFIG_INVALID for a
  * certificate that can't be read.
  */
 export function createSqlEngine(
   config: Config,
   logger: Logger,
   readSecret: ReadSecret,
-  create = false,
+  { create = false, minTimeoutMs = 0 }: { readonly create?: boolean; readonly minTimeoutMs?: number } = {},
 ): SqlEngine {
   const { type, path = '', pollMs, postgres } = config.store;
   // A look costs microseconds; nothing else tells of other processes' changes.
@@ -69,7 +69,7 @@ export function createSqlEngine(
     user,
     schema,
     maxConnections,
-    timeoutMs,
+    timeoutMs: Math.max(timeoutMs, minTimeoutMs),
     pollMs,
     logger,
     password: passwordOf(postgres, readSecret),

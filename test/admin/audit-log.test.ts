@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { AuditLog, type AuditEntry } from '../../src/admin/audit-log.ts';
 import { ManualClock } from '../../src/lib/clock.ts';
+import { HkaError } from '../../src/lib/errors.ts';
 import { testPeppers } from '../helpers/keys.ts';
 import { suite } from '../helpers/suite.ts';
+import { rejection } from '../store/conformance.ts';
 
 const test = suite('audit log');
 
@@ -42,7 +44,7 @@ async function faultyLines(): Promise<number[]> {
 }
 
 test('entries are numbered, private, and in order; an empty log is good', async () => {
-  assert.equal(await log.verify(), { entries: 0, head: '0:', faults: [] });
+  assert.equal(await log.verify(), { entries: 0, head: '0:', faults: [], unsealed: [] });
   await fill(3);
   assert.is(statSync(path).mode & 0o777, 0o600);
   const found = await log.verify();
@@ -105,6 +107,22 @@ test('a line that a crash cut off is told, and the chain goes on after it', asyn
   const found = await log.verify();
   assert.equal(found.faults, [{ line: 3, problem: 'is no entry: it was changed, or cut off by a crash' }]);
   assert.is(found.entries, 3);
+});
+
+test('while the pepper is out of reach entries are unsealed and listed as such; a pepper that is wrong stops everything', async () => {
+  await fill(1);
+  const away = (code: 'HKA_VAULT_UNAVAILABLE' | 'HKA_PEPPER_UNREADABLE'): AuditLog =>
+    new AuditLog(path, () => Promise.reject(new HkaError(code, 'away')), new ManualClock());
+  assert.is(await away('HKA_VAULT_UNAVAILABLE').append(ACTOR, { action: 'revoke', outcome: 'done' }), 2);
+  await fill(1);
+  const found = await log.verify();
+  assert.equal([found.entries, found.faults, found.unsealed], [3, [], [2]]);
+  write(lines().with(1, (lines()[1] ?? '').replace('revoke', 'delete')));
+  assert.equal(await faultyLines(), [2]);
+  await rejection(
+    'HKA_PEPPER_UNREADABLE',
+    away('HKA_PEPPER_UNREADABLE').append(ACTOR, { action: 'revoke', outcome: 'done' }),
+  );
 });
 
 test('entries of any length keep the chain', async () => {
