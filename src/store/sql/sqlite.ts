@@ -133,7 +133,7 @@ function prepared(raw: Database.Database): SqliteDatabase {
         statement = raw.prepare(wanted);
         statements.set(wanted, statement);
       }
-      return statement as unknown;
+      return statement;
     },
     close: () => raw.close(),
   } as SqliteDatabase;
