@@ -1,12 +1,12 @@
 /** `keys create|list|show|update|rotate|revoke|delete|verify`. A key leaves these commands once, when it is made, and enters only by stdin. */
-import { parsePhc } from '../keys/phc.ts';
 import { KeyVerifier } from '../keys/verifier.ts';
+import type { CredentialView } from '../admin/credential-view.ts';
 import { waitForGateways } from '../admin/wait.ts';
 import { HkaError } from '../lib/errors.ts';
-import { stateOf, STATES, type CredentialRecord, type CredentialState } from '../store/record.ts';
-import type { CredentialQuery, Usage } from '../store/store.ts';
+import { STATES, type CredentialState } from '../store/record.ts';
+import type { CredentialQuery } from '../store/store.ts';
 import { describeConsumer, parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
-import { isoTime, table, type Io, type Output } from './output.ts';
+import { table, type Io, type Output } from './output.ts';
 import type { CliSession } from './session.ts';
 
 export interface CreateOptions {
@@ -30,8 +30,8 @@ export async function createKey(
   if (options.name !== undefined && (options.name === '' || options.name.length > 256)) {
     throw new HkaError('HKA_USAGE', '--name needs 1 to 256 characters');
   }
-  const service = await session.service();
-  const { key, record } = await service.issue(session.actor, {
+  const credentials = await session.credentials();
+  const issued = await credentials.issue({
     consumer,
     tags,
     ...(options.id === undefined ? {} : { id: parseCredentialId(options.id) }),
@@ -39,11 +39,11 @@ export async function createKey(
     ...(expiresAt === undefined ? {} : { expiresAt }),
   });
   output.note(
-    `Key for consumer ${describeConsumer(consumer)}, credential ${record.id}${
-      expiresAt === undefined ? '' : `, valid until ${isoTime(expiresAt)}`
+    `Key for consumer ${describeConsumer(consumer)}, credential ${issued.id}${
+      issued.expires_at === undefined ? '' : `, valid until ${issued.expires_at}`
     }.\nIt is shown this once and can't be shown again:`,
   );
-  output.result({ ...describe(record, now), key: key.reveal() }, key.reveal());
+  output.result(issued, issued.key);
   return 0;
 }
 
@@ -55,8 +55,6 @@ export interface ListOptions {
   readonly expiringIn?: string;
   readonly unusedFor?: string;
 }
-
-const PAGE_SIZE = 500;
 
 export async function listKeys(session: CliSession, output: Output, options: ListOptions): Promise<number> {
   const { tag, state, name, expiringIn, unusedFor } = options;
@@ -72,29 +70,22 @@ export async function listKeys(session: CliSession, output: Output, options: Lis
     ...(expiringIn === undefined ? {} : { expiringBefore: now + parseDuration('--expiring-in', expiringIn) }),
     ...(unusedFor === undefined ? {} : { unusedSince: now - parseDuration('--unused-for', unusedFor) }),
   };
-  const service = await session.service();
-  const rows: { record: CredentialRecord; usage: Usage | undefined }[] = [];
-  let after: string | undefined;
-  do {
-    const page = await service.find(query, { limit: PAGE_SIZE, ...(after === undefined ? {} : { after }) });
-    const usage = await service.usage(page.records.map(({ id }) => id));
-    rows.push(...page.records.map((record) => ({ record, usage: usage.get(record.id) })));
-    after = page.next;
-  } while (after !== undefined);
+  const rows: CredentialView[] = [];
+  for await (const view of (await session.credentials()).find(query)) rows.push(view);
   output.result(
-    { data: rows.map(({ record, usage }) => describe(record, now, usage)) },
+    { data: rows },
     table(
       ['ID', 'CONSUMER', 'NAME', 'KIND', 'STATE', 'CREATED', 'EXPIRES', 'LAST USED', 'TAGS'],
-      rows.map(({ record, usage }) => [
-        record.id,
-        describeConsumer(record.consumer),
-        record.name ?? '',
-        record.lookup.kind,
-        stateOf(record, now),
-        isoTime(record.createdAt),
-        isoTime(record.expiresAt),
-        isoTime(usage?.lastUsedAt),
-        record.tags.join(','),
+      rows.map((view) => [
+        view.id,
+        describeConsumer(view.consumer),
+        view.name ?? '',
+        view.kind,
+        view.state,
+        view.created_at,
+        view.expires_at ?? '',
+        view.last_used_at ?? '',
+        view.tags.join(','),
       ]),
     ),
   );
@@ -108,15 +99,13 @@ function isState(text: string): text is CredentialState {
 
 export async function showKey(session: CliSession, output: Output, idText: string): Promise<number> {
   const id = parseCredentialId(idText);
-  const service = await session.service();
-  const record = await service.get(id);
-  const description = describe(record, Date.now(), (await service.usage([id])).get(id));
-  output.result(description, linesOf(description));
+  const view = await (await session.credentials()).get(id);
+  output.result(view, linesOf(view));
   return 0;
 }
 
-function linesOf(description: Readonly<Record<string, unknown>>): string {
-  return Object.entries(description)
+function linesOf(view: CredentialView): string {
+  return Object.entries(view)
     .map(([name, value]) => `${name.padEnd(15)} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join('\n');
 }
@@ -136,25 +125,21 @@ export async function revokeKey(
   options: RevokeOptions,
 ): Promise<number> {
   const id = parseCredentialId(idText);
-  const service = await session.service();
-  const before = await service.get(id);
-  const revoked = await service.revoke(session.actor, id, options.reason);
+  const credentials = await session.credentials();
+  const before = await credentials.get(id);
+  const revoked = await credentials.revoke(id, options.reason);
   if (options.wait === true) return reportGateways(session, output, revoked);
   output.result(
-    describe(revoked, Date.now()),
-    before.revokedAt === undefined
+    revoked,
+    before.revoked_at === undefined
       ? `Credential ${id} is revoked.`
-      : `Credential ${id} was revoked already, on ${isoTime(before.revokedAt)}.`,
+      : `Credential ${id} was revoked already, on ${before.revoked_at}.`,
   );
   return 0;
 }
 
 /** Exit status 5 when a gateway that runs did not say in time that it refuses the key. */
-async function reportGateways(
-  session: CliSession,
-  output: Output,
-  revoked: CredentialRecord,
-): Promise<number> {
+async function reportGateways(session: CliSession, output: Output, revoked: CredentialView): Promise<number> {
   const { acknowledgements } = await session.store();
   if (acknowledgements === undefined) {
     throw new HkaError(
@@ -166,7 +151,7 @@ async function reportGateways(
   const missing = gateways.filter(({ delayMs }) => delayMs === undefined).length;
   output.result(
     {
-      ...describe(revoked, Date.now()),
+      ...revoked,
       gateways: gateways.map(({ gateway, delayMs }) => ({ gateway, delay_ms: delayMs ?? null })),
     },
     [
@@ -196,16 +181,13 @@ export async function rotateKey(
 ): Promise<number> {
   const id = parseCredentialId(idText);
   const overlapMs = overlap === '0' ? 0 : parseDuration('--overlap', overlap);
-  const service = await session.service();
-  const { key, record } = await service.rotate(session.actor, id, { overlapMs });
+  const rotated = await (await session.credentials()).rotate(id, overlapMs);
   output.note(
-    `New key for credential ${id} of consumer ${describeConsumer(record.consumer)}. The one before ${
-      record.previous === undefined
-        ? 'is refused from now on'
-        : `stays good until ${isoTime(record.previous.until)}`
+    `New key for credential ${id} of consumer ${describeConsumer(rotated.consumer)}. The one before ${
+      rotated.previous === undefined ? 'is refused from now on' : `stays good until ${rotated.previous.until}`
     }.\nIt is shown this once and can't be shown again:`,
   );
-  output.result({ ...describe(record, Date.now()), key: key.reveal() }, key.reveal());
+  output.result(rotated, rotated.key);
   return 0;
 }
 
@@ -241,10 +223,8 @@ export async function updateKey(
       'nothing to change: give --name, --tags, --expires-in, --never-expires or --end-overlap',
     );
   }
-  const service = await session.service();
-  const record = await service.update(session.actor, id, patch);
-  const description = describe(record, Date.now());
-  output.result(description, linesOf(description));
+  const view = await (await session.credentials()).update(id, patch);
+  output.result(view, linesOf(view));
   return 0;
 }
 
@@ -258,7 +238,7 @@ export async function deleteKey(
   if (yes !== true) {
     throw new HkaError('HKA_USAGE', 'delete can not be taken back: add --yes (revoke keeps the record)');
   }
-  await (await session.service()).remove(session.actor, id);
+  await (await session.credentials()).remove(id);
   output.result({ id, deleted: true }, `Credential ${id} is deleted.`);
   return 0;
 }
@@ -314,33 +294,4 @@ async function readKey(io: Io): Promise<string> {
     throw new HkaError('HKA_USAGE', `${lines.length} lines on stdin; one key on one line is allowed`);
   }
   return key;
-}
-
-/** What may be shown of a record: everything but hash, MAC and index. */
-export function describe(record: CredentialRecord, nowMs: number, usage?: Usage): Record<string, unknown> {
-  const { memoryKib, time, parallelism } = parsePhc(record.hash);
-  return {
-    id: record.id,
-    consumer: record.consumer,
-    ...(record.name === undefined ? {} : { name: record.name }),
-    state: stateOf(record, nowMs),
-    kind: record.lookup.kind,
-    tags: record.tags,
-    created_at: isoTime(record.createdAt),
-    ...(record.expiresAt === undefined ? {} : { expires_at: isoTime(record.expiresAt) }),
-    ...(record.revokedAt === undefined ? {} : { revoked_at: isoTime(record.revokedAt) }),
-    ...(record.revokedReason === undefined ? {} : { revoked_reason: record.revokedReason }),
-    ...(usage?.lastUsedAt === undefined ? {} : { last_used_at: isoTime(usage.lastUsedAt) }),
-    ...(record.previous === undefined
-      ? {}
-      : {
-          previous: {
-            until: isoTime(record.previous.until),
-            used_by: (usage?.retiringClients ?? []).map(({ client, at }) => ({ client, at: isoTime(at) })),
-          },
-        }),
-    argon2: { m: memoryKib, t: time, p: parallelism },
-    pepper: record.pepper,
-    version: record.version,
-  };
 }

@@ -10,6 +10,7 @@ import { createLogger, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
+import { LocalCredentials, type Credentials } from './credentials.ts';
 import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
 import type { SqlEngine } from '../store/sql/engine.ts';
 import type { CredentialStore } from '../store/store.ts';
@@ -74,6 +75,10 @@ export class CliSession {
       audit,
       logger: this.logger,
     });
+  }
+
+  async credentials(): Promise<Credentials> {
+    return new LocalCredentials(await this.service(), this.actor);
   }
 
   auditLog(): AuditLog {

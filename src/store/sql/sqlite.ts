@@ -136,7 +136,7 @@ function prepared(raw: Database.Database): SqliteDatabase {
       return statement;
     },
     close: () => raw.close(),
-  } as SqliteDatabase;
+  };
 }
 
 /** Undefined when it can't be read; the next look at the sequence says why. */
