@@ -3,7 +3,7 @@ import type { Actor } from '../admin/audit-log.ts';
 import type { CredentialService, IssueRequest } from '../admin/credential-service.ts';
 import { viewOf, type CredentialView } from '../admin/credential-view.ts';
 import type { CredentialRecord } from '../store/record.ts';
-import type { CredentialPatch, CredentialQuery } from '../store/store.ts';
+import type { CredentialPatch, CredentialQuery, CredentialStore } from '../store/store.ts';
 
 /** With the only copy of its key there will ever be. */
 export type IssuedView = CredentialView & { readonly key: string };
@@ -19,6 +19,14 @@ export interface Credentials {
   rotate(id: string, overlapMs: number): Promise<IssuedView>;
   revoke(id: string, reason: string | undefined): Promise<CredentialView>;
   remove(id: string): Promise<void>;
+}
+
+/** Where the `keys` commands get them from. */
+export interface CredentialSession {
+  credentials(): Promise<Credentials>;
+  /** Throws HKA_USAGE where the store is elsewhere. */
+  store(): Promise<CredentialStore>;
+  close(): Promise<void>;
 }
 
 const PAGE_SIZE = 500;

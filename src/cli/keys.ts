@@ -7,6 +7,7 @@ import { STATES, type CredentialState } from '../store/record.ts';
 import type { CredentialQuery } from '../store/store.ts';
 import { describeConsumer, parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
 import { table, type Io, type Output } from './output.ts';
+import type { CredentialSession } from './credentials.ts';
 import type { CliSession } from './session.ts';
 
 export interface CreateOptions {
@@ -18,7 +19,7 @@ export interface CreateOptions {
 }
 
 export async function createKey(
-  session: CliSession,
+  session: CredentialSession,
   output: Output,
   options: CreateOptions,
 ): Promise<number> {
@@ -56,7 +57,11 @@ export interface ListOptions {
   readonly unusedFor?: string;
 }
 
-export async function listKeys(session: CliSession, output: Output, options: ListOptions): Promise<number> {
+export async function listKeys(
+  session: CredentialSession,
+  output: Output,
+  options: ListOptions,
+): Promise<number> {
   const { tag, state, name, expiringIn, unusedFor } = options;
   if (state !== undefined && !isState(state)) {
     throw new HkaError('HKA_USAGE', `--state is "${state}"; allowed are ${STATES.join(', ')}`);
@@ -97,7 +102,7 @@ function isState(text: string): text is CredentialState {
   return STATES.includes(text as CredentialState);
 }
 
-export async function showKey(session: CliSession, output: Output, idText: string): Promise<number> {
+export async function showKey(session: CredentialSession, output: Output, idText: string): Promise<number> {
   const id = parseCredentialId(idText);
   const view = await (await session.credentials()).get(id);
   output.result(view, linesOf(view));
@@ -119,12 +124,14 @@ export interface RevokeOptions {
 const WAIT_MS = 5000;
 
 export async function revokeKey(
-  session: CliSession,
+  session: CredentialSession,
   output: Output,
   idText: string,
   options: RevokeOptions,
 ): Promise<number> {
   const id = parseCredentialId(idText);
+  // Asked for first: what can't be waited for is told before anything is done.
+  if (options.wait === true) await session.store();
   const credentials = await session.credentials();
   const before = await credentials.get(id);
   const revoked = await credentials.revoke(id, options.reason);
@@ -139,12 +146,16 @@ export async function revokeKey(
 }
 
 /** Exit status 5 when a gateway that runs did not say in time that it refuses the key. */
-async function reportGateways(session: CliSession, output: Output, revoked: CredentialView): Promise<number> {
-  const { acknowledgements } = await session.store();
+async function reportGateways(
+  session: CredentialSession,
+  output: Output,
+  revoked: CredentialView,
+): Promise<number> {
+  const { acknowledgements, kind } = await session.store();
   if (acknowledgements === undefined) {
     throw new HkaError(
       'HKA_USAGE',
-      `credential ${revoked.id} is revoked; --wait needs a store that gateways report to (sqlite, postgres), this one is "${session.config.store.type}"`,
+      `credential ${revoked.id} is revoked; --wait needs a store that gateways report to (sqlite, postgres), this one is "${kind}"`,
     );
   }
   const gateways = await waitForGateways(acknowledgements, WAIT_MS);
@@ -174,7 +185,7 @@ export interface RotateOptions {
 }
 
 export async function rotateKey(
-  session: CliSession,
+  session: CredentialSession,
   output: Output,
   idText: string,
   { overlap }: RotateOptions,
@@ -200,7 +211,7 @@ export interface UpdateOptions {
 }
 
 export async function updateKey(
-  session: CliSession,
+  session: CredentialSession,
   output: Output,
   idText: string,
   options: UpdateOptions,
@@ -229,7 +240,7 @@ export async function updateKey(
 }
 
 export async function deleteKey(
-  session: CliSession,
+  session: CredentialSession,
   output: Output,
   idText: string,
   { yes }: { readonly yes?: boolean },

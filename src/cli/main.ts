@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { kongPluginDump, PLUGIN_NAME, VERSION } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
+import type { CredentialSession } from './credentials.ts';
 import type { RolesOptions } from './db.ts';
 import type { ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
@@ -18,6 +19,33 @@ interface CommonOptions {
 const EXIT_CODES = `
 Exit status: 0 done, 1 internal fault, 2 wrong usage, 3 not found or not valid, 4 configuration or data at fault,
 5 store or Vault out of reach (try again), 6 conflict.`;
+
+interface AdminOptions extends CommonOptions {
+  readonly adminUrl?: string;
+  readonly tokenFile?: string;
+  readonly caFile?: string;
+}
+
+async function openCredentials({
+  config,
+  adminUrl,
+  tokenFile,
+  caFile,
+}: AdminOptions): Promise<CredentialSession> {
+  if (adminUrl === undefined) {
+    if (tokenFile !== undefined || caFile !== undefined) {
+      throw new HkaError('HKA_USAGE', '--token-file and --ca-file are for --admin-url, which is missing');
+    }
+    const { CliSession } = await import('./session.ts');
+    return new CliSession(config);
+  }
+  const { RemoteSession } = await import('./remote-credentials.ts');
+  return new RemoteSession({
+    adminUrl,
+    ...(tokenFile === undefined ? {} : { tokenFile }),
+    ...(caFile === undefined ? {} : { caFile }),
+  });
+}
 
 /** Runs one command and gives the exit status. Never throws. */
 export async function main(
@@ -66,6 +94,32 @@ function build(io: Io, finish: (code: number) => void): Command {
       '-c, --config <file>',
       'configuration file (default: $HASHED_KEY_AUTH_CONFIG, ./hashed-key-auth.yaml)',
     );
+  /** A command that works on the store, or on an admin service elsewhere. */
+  const withAdmin = (made: Command): Command =>
+    withConfig(made)
+      .option('--admin-url <url>', 'an admin service in place of the store: https://host:port or unix:/path')
+      .option('--token-file <file>', 'file with the token for it, mode 0600')
+      .option('--ca-file <file>', "PEM file of the CA of the admin service's certificate");
+  const onCredentials =
+    <Arguments extends unknown[], Options extends AdminOptions>(
+      run: (
+        session: CredentialSession,
+        output: Output,
+        options: Options,
+        ...args: Arguments
+      ) => Promise<number>,
+    ) =>
+    async (...parameters: [...Arguments, Options, Command]): Promise<void> => {
+      const args = parameters.slice(0, -2) as Arguments;
+      const options = parameters.at(-2) as Options;
+      const output = new Output(io, options.json === true);
+      const session = await openCredentials(options);
+      try {
+        finish(await run(session, output, options, ...args));
+      } finally {
+        await session.close();
+      }
+    };
   const inSession =
     <Arguments extends unknown[], Options extends CommonOptions>(
       run: (session: CliSession, output: Output, options: Options, ...args: Arguments) => Promise<number>,
@@ -116,7 +170,7 @@ function build(io: Io, finish: (code: number) => void): Command {
 
   const keys = program.command('keys').description('issue, list, revoke, verify and import keys');
 
-  withConfig(
+  withAdmin(
     command(keys, 'create', 'issue a key; it is printed once, on stdout', [
       'hashed-key-auth keys create --consumer alice --expires-in 90d --tags team-a,mobile',
       'hashed-key-auth keys create --consumer id:2f6f1a0e-6f4e-4d2b-9d8e-0c6a6f1f9b11 --name "CI" --json',
@@ -128,13 +182,13 @@ function build(io: Io, finish: (code: number) => void): Command {
     .option('--expires-in <duration>', 'life, such as 90d, 12h or 30m')
     .option('--tags <tags>', 'tags, separated by commas')
     .action(
-      inSession(async (session, output, options: CommonOptions & { consumer: string }) => {
+      onCredentials(async (session, output, options: AdminOptions & { consumer: string }) => {
         const { createKey } = await import('./keys.ts');
         return createKey(session, output, options);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(keys, 'list', 'list credentials', [
       'hashed-key-auth keys list',
       'hashed-key-auth keys list --consumer alice --state active --json',
@@ -147,26 +201,26 @@ function build(io: Io, finish: (code: number) => void): Command {
     .option('--expiring-in <duration>', 'only those that expire within it, such as 14d')
     .option('--unused-for <duration>', 'only those neither made nor used for so long, such as 90d')
     .action(
-      inSession(async (session, output, options: CommonOptions & ListOptions) => {
+      onCredentials(async (session, output, options: AdminOptions & ListOptions) => {
         const { listKeys } = await import('./keys.ts');
         return listKeys(session, output, options);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(keys, 'show', 'show one credential (never its key)', [
       'hashed-key-auth keys show 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10',
     ]),
   )
     .argument('<id>', 'the credential')
     .action(
-      inSession(async (session, output, _options: CommonOptions, id: string) => {
+      onCredentials(async (session, output, _options: AdminOptions, id: string) => {
         const { showKey } = await import('./keys.ts');
         return showKey(session, output, id);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(keys, 'revoke', 'revoke one credential; it stops working at once', [
       'hashed-key-auth keys revoke 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --reason "laptop lost"',
     ]),
@@ -175,13 +229,13 @@ function build(io: Io, finish: (code: number) => void): Command {
     .option('--reason <text>', 'why')
     .option('--wait', 'until every gateway says that it refuses the key (SQL stores)')
     .action(
-      inSession(async (session, output, options: CommonOptions & RevokeOptions, id: string) => {
+      onCredentials(async (session, output, options: AdminOptions & RevokeOptions, id: string) => {
         const { revokeKey } = await import('./keys.ts');
         return revokeKey(session, output, id, options);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(keys, 'rotate', 'make a new key for a credential; the one before stays good for a while', [
       'hashed-key-auth keys rotate 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --overlap 7d',
     ]),
@@ -189,13 +243,13 @@ function build(io: Io, finish: (code: number) => void): Command {
     .argument('<id>', 'the credential')
     .option('--overlap <duration>', 'how long the key before stays good, such as 7d or 0', '24h')
     .action(
-      inSession(async (session, output, options: CommonOptions & RotateOptions, id: string) => {
+      onCredentials(async (session, output, options: AdminOptions & RotateOptions, id: string) => {
         const { rotateKey } = await import('./keys.ts');
         return rotateKey(session, output, id, options);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(keys, 'update', 'change name, tags or expiry, or end the overlap after a rotation', [
       'hashed-key-auth keys update 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --tags team-b --expires-in 30d',
       'hashed-key-auth keys update 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --end-overlap',
@@ -208,13 +262,13 @@ function build(io: Io, finish: (code: number) => void): Command {
     .option('--never-expires', 'no expiry')
     .option('--end-overlap', 'refuse the key before the last rotation from now on')
     .action(
-      inSession(async (session, output, options: CommonOptions & UpdateOptions, id: string) => {
+      onCredentials(async (session, output, options: AdminOptions & UpdateOptions, id: string) => {
         const { updateKey } = await import('./keys.ts');
         return updateKey(session, output, id, options);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(keys, 'delete', 'delete one credential and all that is known of it', [
       'hashed-key-auth keys delete 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --yes',
     ]),
@@ -222,7 +276,7 @@ function build(io: Io, finish: (code: number) => void): Command {
     .argument('<id>', 'the credential')
     .option('--yes', 'do it')
     .action(
-      inSession(async (session, output, options: CommonOptions & { yes?: boolean }, id: string) => {
+      onCredentials(async (session, output, options: AdminOptions & { yes?: boolean }, id: string) => {
         const { deleteKey } = await import('./keys.ts');
         return deleteKey(session, output, id, options);
       }),

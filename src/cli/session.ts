@@ -10,7 +10,7 @@ import { createLogger, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
-import { LocalCredentials, type Credentials } from './credentials.ts';
+import { LocalCredentials, type Credentials, type CredentialSession } from './credentials.ts';
 import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
 import type { SqlEngine } from '../store/sql/engine.ts';
 import type { CredentialStore } from '../store/store.ts';
@@ -20,7 +20,7 @@ import { createVault, type Vault } from '../vault/vault.ts';
 /** A migration may have to build an index over a million rows. */
 const MIGRATION_TIMEOUT_MS = 600_000;
 
-export class CliSession {
+export class CliSession implements CredentialSession {
   readonly config: Config;
   readonly logger: Logger;
   readonly hasher: KeyHasher;

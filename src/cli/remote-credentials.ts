@@ -1,0 +1,283 @@
+/**
+ * The `keys` commands on an admin service: the same commands, the same output. The token goes nowhere but there: over TLS that
+ * is verified, over loopback, or over a Unix socket.
+ */
+import { readFileSync } from 'node:fs';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { isIP } from 'node:net';
+import type { IssueRequest } from '../admin/credential-service.ts';
+import type { CredentialView } from '../admin/credential-view.ts';
+import { readPrivateFile } from '../lib/atomic-file.ts';
+import { ERRORS, errnoOf, HkaError, messageOf, type ErrorCode } from '../lib/errors.ts';
+import { Secret } from '../lib/secret.ts';
+import type { ConsumerRef } from '../store/record.ts';
+import type { CredentialQuery, CredentialStore } from '../store/store.ts';
+import type { Credentials, CredentialSession, IssuedView, ViewPatch } from './credentials.ts';
+
+export interface RemoteOptions {
+  /** `https://host:port`, `http://` on loopback, or `unix:/path`. */
+  readonly adminUrl: string;
+  readonly tokenFile?: string;
+  readonly caFile?: string;
+}
+
+const TIMEOUT_MS = 30_000;
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+const PAGE_SIZE = 500;
+/** Faults of an answer that names none of our codes. */
+const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
+  400: 'HKA_USAGE',
+  401: 'HKA_USAGE',
+  403: 'HKA_USAGE',
+  404: 'HKA_CREDENTIAL_NOT_FOUND',
+  409: 'HKA_CONFLICT',
+  412: 'HKA_CONFLICT',
+  422: 'HKA_USAGE',
+};
+
+export class RemoteCredentials implements Credentials {
+  readonly #call: (method: string, path: string, body?: object) => Promise<unknown>;
+
+  /** Throws HKA_USAGE for an address or a file that can't be used. */
+  constructor(options: RemoteOptions) {
+    this.#call = connect(options);
+  }
+
+  async issue({ consumer, id, name, tags, expiresAt }: IssueRequest): Promise<IssuedView> {
+    const body = { id, name, tags, expires_at: rfc3339(expiresAt) };
+    return (await this.#call(
+      'POST',
+      `/consumers/${segment(nameOf(consumer))}/hashed-key-auth`,
+      withoutUndefined(body),
+    )) as IssuedView;
+  }
+
+  async *find(query: CredentialQuery): AsyncIterable<CredentialView> {
+    const { consumer, tag, name, state, expiringBefore, unusedSince } = query;
+    const asked = withoutUndefined({
+      consumer: consumer === undefined ? undefined : nameOf(consumer),
+      tag,
+      name,
+      state,
+      expiring_before: rfc3339(expiringBefore),
+      unused_since: rfc3339(unusedSince),
+      size: String(PAGE_SIZE),
+    });
+    let offset: string | null | undefined;
+    do {
+      const parameters = new URLSearchParams({
+        ...asked,
+        ...(offset === undefined || offset === null ? {} : { offset }),
+      });
+      const page = (await this.#call('GET', `/hashed-key-auths?${parameters.toString()}`)) as {
+        data: readonly CredentialView[];
+        offset?: string | null;
+      };
+      yield* page.data;
+      ({ offset } = page);
+    } while (offset !== undefined && offset !== null);
+  }
+
+  async get(id: string): Promise<CredentialView> {
+    return (await this.#call('GET', `/hashed-key-auths/${segment(id)}`)) as CredentialView;
+  }
+
+  async update(id: string, { expiresAt, ...patch }: ViewPatch): Promise<CredentialView> {
+    const body = { ...patch, expires_at: expiresAt === null ? null : rfc3339(expiresAt) };
+    return (await this.#call(
+      'PATCH',
+      `/hashed-key-auths/${segment(id)}`,
+      withoutUndefined(body),
+    )) as CredentialView;
+  }
+
+  async rotate(id: string, overlapMs: number): Promise<IssuedView> {
+    const body = { overlap_seconds: Math.round(overlapMs / 1000) };
+    return (await this.#call('POST', `/hashed-key-auths/${segment(id)}/rotate`, body)) as IssuedView;
+  }
+
+  async revoke(id: string, reason: string | undefined): Promise<CredentialView> {
+    const body = withoutUndefined({ reason });
+    return (await this.#call('POST', `/hashed-key-auths/${segment(id)}/revoke`, body)) as CredentialView;
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#call('DELETE', `/hashed-key-auths/${segment(id)}`);
+  }
+}
+
+/** Needs no configuration. */
+export class RemoteSession implements CredentialSession {
+  readonly #credentials: Credentials;
+
+  constructor(options: RemoteOptions) {
+    this.#credentials = new RemoteCredentials(options);
+  }
+
+  credentials(): Promise<Credentials> {
+    return Promise.resolve(this.#credentials);
+  }
+
+  store(): Promise<CredentialStore> {
+    return Promise.reject(
+      new HkaError('HKA_USAGE', 'this needs the store itself: leave --admin-url out, and pass --config'),
+    );
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+function connect({
+  adminUrl,
+  tokenFile,
+  caFile,
+}: RemoteOptions): (method: string, path: string, body?: object) => Promise<unknown> {
+  const token =
+    tokenFile === undefined
+      ? undefined
+      : new Secret(readPrivateFile(tokenFile, 'the token file', 'HKA_USAGE').trim());
+  const ca = caFile === undefined ? undefined : readText(caFile);
+  const target = targetOf(adminUrl);
+  return (method, path, body) =>
+    new Promise((resolve, reject) => {
+      const text = body === undefined ? undefined : JSON.stringify(body);
+      const options = {
+        ...target.options,
+        method,
+        path: `${target.prefix}${path}`,
+        timeout: TIMEOUT_MS,
+        headers: {
+          Accept: 'application/json, application/problem+json',
+          ...(text === undefined
+            ? {}
+            : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) }),
+          ...(token === undefined ? {} : { Authorization: `Bearer ${token.reveal()}` }),
+        },
+        ...(ca === undefined ? {} : { ca }),
+      };
+      const request = target.tls ? httpsRequest(options) : httpRequest(options);
+      request.once('response', (response) => {
+        readAnswer(response, adminUrl).then(resolve, reject);
+      });
+      request.once('timeout', () => request.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)));
+      request.once('error', (error) =>
+        reject(
+          new HkaError(
+            'HKA_STORE_UNAVAILABLE',
+            `the admin service ${adminUrl}: ${errnoOf(error) ?? messageOf(error)}`,
+          ),
+        ),
+      );
+      request.end(text);
+    });
+}
+
+interface Target {
+  readonly tls: boolean;
+  readonly prefix: string;
+  readonly options: { readonly socketPath: string } | { readonly host: string; readonly port: number };
+}
+
+function targetOf(adminUrl: string): Target {
+  if (adminUrl.startsWith('unix:/')) {
+    return { tls: false, prefix: '', options: { socketPath: adminUrl.slice('unix:'.length) } };
+  }
+  let url: URL;
+  try {
+    url = new URL(adminUrl);
+  } catch {
+    throw new HkaError(
+      'HKA_USAGE',
+      '--admin-url is no address; allowed are https://host:port, http:// on loopback, and unix:/path',
+    );
+  }
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const tls = url.protocol === 'https:';
+  const local = host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+  if (!tls && !(url.protocol === 'http:' && local)) {
+    throw new HkaError('HKA_USAGE', '--admin-url is not https; without TLS only loopback is allowed');
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new HkaError(
+      'HKA_USAGE',
+      '--admin-url holds a user or password; the token comes from --token-file',
+    );
+  }
+  const port = url.port === '' ? (tls ? 443 : 80) : Number(url.port);
+  return { tls, prefix: url.pathname.replace(/\/$/, ''), options: { host, port } };
+}
+
+async function readAnswer(response: IncomingMessage, adminUrl: string): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MAX_ANSWER_BYTES)
+      throw new HkaError('HKA_STORE_UNAVAILABLE', `${adminUrl} answers without end`);
+    chunks.push(chunk);
+  }
+  const status = response.statusCode ?? 0;
+  if (status === 204) return undefined;
+  let answer: unknown;
+  try {
+    answer = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch {
+    throw new HkaError(
+      'HKA_STORE_UNAVAILABLE',
+      `${adminUrl} answered ${status}, and no JSON: is it the admin service?`,
+    );
+  }
+  if (status >= 200 && status < 300) return answer;
+  throw faultOf(status, answer);
+}
+
+function faultOf(status: number, answer: unknown): HkaError {
+  const problem = (typeof answer === 'object' && answer !== null ? answer : {}) as Record<string, unknown>;
+  const named =
+    typeof problem['code'] === 'string' && problem['code'] in ERRORS
+      ? (problem['code'] as ErrorCode)
+      : undefined;
+  const code = named ?? BY_STATUS[status] ?? 'HKA_STORE_UNAVAILABLE';
+  const said = [problem['detail'], problem['title']].find((text) => typeof text === 'string');
+  const violations = Array.isArray(problem['violations'])
+    ? problem['violations'].map((violation) => `\n  ${describeViolation(violation)}`).join('')
+    : '';
+  return new HkaError(
+    code,
+    `the admin service answered ${status}: ${String(said ?? 'no reason given')}${violations}`,
+  );
+}
+
+function describeViolation(violation: unknown): string {
+  if (typeof violation !== 'object' || violation === null) return String(violation);
+  return Object.values(violation).map(String).join(': ');
+}
+
+function nameOf({ id, username }: ConsumerRef): string {
+  return id ?? username ?? '';
+}
+
+function segment(text: string): string {
+  return encodeURIComponent(text);
+}
+
+function rfc3339(ms: number | null | undefined): string | undefined {
+  return ms === undefined || ms === null ? undefined : new Date(ms).toISOString();
+}
+
+function withoutUndefined<T extends object>(object: T): { [Name in keyof T]: Exclude<T[Name], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
+    [Name in keyof T]: Exclude<T[Name], undefined>;
+  };
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new HkaError('HKA_USAGE', `--ca-file: can't read ${path}: ${errnoOf(error) ?? messageOf(error)}`);
+  }
+}
