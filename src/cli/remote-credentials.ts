@@ -247,7 +247,7 @@ function faultOf(status: number, answer: unknown): HkaError {
     : '';
   return new HkaError(
     code,
-    `the admin service answered ${status}: ${String(said ?? 'no reason given')}${violations}`,
+    `the admin service answered ${status}: ${said ?? 'no reason given'}${violations}`,
   );
 }
 
