@@ -33,27 +33,62 @@ export interface BulkResult {
 const REQUEST_COLUMNS = ['consumer', 'name', 'tags', 'expires_in'];
 const RESULT_COLUMNS = ['row', 'consumer', 'id', 'key'];
 
+/** A hash that was made elsewhere. */
+export interface HashRow extends BulkRow {
+  /** UUID of the credential, or empty. */
+  readonly id: string;
+  readonly hash: string;
+  /** What the key starts with. */
+  readonly keyStart: string;
+}
+
 /** Throws HKA_USAGE. `text` has a heading; `consumer` is the one column that must be there. */
 export function parseRequests(text: string, path: string): BulkRow[] {
+  return parseRows(text, path, REQUEST_COLUMNS, ['consumer']).map(({ row, cell }) => requestOf(row, cell));
+}
+
+/** Throws HKA_USAGE. */
+export function parseHashes(text: string, path: string): HashRow[] {
+  const columns = [...REQUEST_COLUMNS, 'id', 'hash', 'key_start'];
+  return parseRows(text, path, columns, ['consumer', 'hash', 'key_start']).map(({ row, cell }) => ({
+    ...requestOf(row, cell),
+    id: cell('id'),
+    hash: cell('hash'),
+    keyStart: cell('key_start'),
+  }));
+}
+
+type Cell = (name: string) => string;
+
+function requestOf(row: number, cell: Cell): BulkRow {
+  return {
+    row,
+    consumer: cell('consumer'),
+    name: cell('name'),
+    tags: cell('tags'),
+    expiresIn: cell('expires_in'),
+  };
+}
+
+function parseRows(
+  text: string,
+  path: string,
+  allowed: readonly string[],
+  needed: readonly string[],
+): { readonly row: number; readonly cell: Cell }[] {
   const rows = parseCsv(text, path);
   const [heading = [], ...body] = rows;
-  const unknown = heading.filter((column) => !REQUEST_COLUMNS.includes(column));
-  if (!heading.includes('consumer') || unknown.length > 0) {
+  const unknown = heading.filter((column) => !allowed.includes(column));
+  if (!needed.every((column) => heading.includes(column)) || unknown.length > 0) {
     throw new HkaError(
       'HKA_USAGE',
-      `${path} begins with the columns "${heading.join(',').slice(0, 200)}"; allowed are ${REQUEST_COLUMNS.join(', ')}, and consumer is needed`,
+      `${path} begins with the columns "${heading.join(',').slice(0, 200)}"; allowed are ${allowed.join(', ')}; needed: ${needed.join(', ')}`,
     );
   }
-  return body.map((cells, at) => {
-    const cell = (name: string): string => cells[heading.indexOf(name)] ?? '';
-    return {
-      row: at + 1,
-      consumer: cell('consumer'),
-      name: cell('name'),
-      tags: cell('tags'),
-      expiresIn: cell('expires_in'),
-    };
-  });
+  return body.map((cells, at) => ({
+    row: at + 1,
+    cell: (name) => cells[heading.indexOf(name)] ?? '',
+  }));
 }
 
 export class BulkResults {

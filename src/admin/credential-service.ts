@@ -7,7 +7,7 @@ import { HkaError, isHkaError, toHkaError } from '../lib/errors.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { KeyHasher } from '../keys/hasher.ts';
-import { issueKey, makeKey, recordGenerated } from '../keys/issue.ts';
+import { importHash, issueKey, makeKey, recordGenerated } from '../keys/issue.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { notFound } from '../store/changes.ts';
 import { stateOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
@@ -96,6 +96,22 @@ export class CredentialService {
       );
       await store.insert(records);
       return { target: ids.length === 1 ? (ids[0] ?? '') : `${ids.length} credentials`, result: undefined };
+    });
+  }
+
+  /** Takes over hashes that were made elsewhere, all or none. Throws HKA_HASH_INVALID, HKA_USAGE, HKA_CREDENTIAL_EXISTS. */
+  importHashes(
+    actor: Actor,
+    requests: readonly (IssueRequest & { readonly hash: string; readonly start: string })[],
+  ): Promise<readonly CredentialRecord[]> {
+    return this.#audited(actor, 'import hashes', undefined, { count: requests.length }, async () => {
+      const { current } = await this.#deps.peppers();
+      const createdAt = this.#deps.clock.now();
+      const records = requests.map(({ hash, start, ...request }) =>
+        importHash({ ...request, createdAt }, hash, start, current),
+      );
+      await this.#deps.store.insert(records);
+      return { target: `${records.length} credentials`, result: records };
     });
   }
 

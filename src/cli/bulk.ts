@@ -1,11 +1,12 @@
 /** `keys bulk FILE --out RESULTS`: a key for each row of a CSV file. */
 import { readFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
-import { BulkResults, parseRequests, type BulkRow } from '../admin/bulk-file.ts';
+import { BulkResults, parseHashes, parseRequests, type BulkRow } from '../admin/bulk-file.ts';
 import { issueInBulk } from '../admin/bulk-issue.ts';
 import type { IssueRequest } from '../admin/credential-service.ts';
 import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
-import { parseConsumer, parseDuration, parseTags } from './arguments.ts';
+import { parsePhc } from '../keys/phc.ts';
+import { parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
 import type { Io, Output } from './output.ts';
 import type { CliSession } from './session.ts';
 
@@ -19,7 +20,7 @@ export async function bulkIssue(
   { out }: { readonly out: string },
 ): Promise<number> {
   const rows = parseRequests(readText(file), file);
-  const requests = toRequests(rows, file);
+  const requests = toRequests(rows, file, () => ({}));
   const service = await session.service();
   const results = await BulkResults.open(out);
   const bar =
@@ -50,12 +51,37 @@ export async function bulkIssue(
   }
 }
 
+/** `keys import-hashes FILE`: argon2id hashes that were made elsewhere. */
+export async function importHashes(
+  session: CliSession,
+  output: Output,
+  file: string,
+  { dryRun }: { readonly dryRun?: boolean },
+): Promise<number> {
+  const rows = parseHashes(readText(file), file);
+  const requests = toRequests(rows, file, ({ id, hash, keyStart }) => {
+    // Said before anything is done, and without the hash.
+    parsePhc(hash);
+    return { ...(id === '' ? {} : { id: parseCredentialId(id) }), hash, start: keyStart };
+  });
+  if (dryRun !== true) await (await session.service()).importHashes(session.actor, requests);
+  output.result(
+    { dry_run: dryRun === true, imported: requests.length },
+    `${requests.length} hashes ${dryRun === true ? 'would be imported' : 'imported'}. Each is replaced by one with the pepper when its key is used.`,
+  );
+  return 0;
+}
+
 /** All faults of all rows together, before anything is made. */
-function toRequests(rows: readonly BulkRow[], file: string): IssueRequest[] {
+function toRequests<Row extends BulkRow, Extra extends object>(
+  rows: readonly Row[],
+  file: string,
+  extra: (row: Row) => Extra,
+): (IssueRequest & Extra)[] {
   const faults: string[] = [];
-  const requests = rows.map((row): IssueRequest => {
+  const requests = rows.flatMap((row): (IssueRequest & Extra)[] => {
     try {
-      return {
+      const request: IssueRequest = {
         consumer: parseConsumer(row.consumer),
         tags: parseTags(row.tags === '' ? undefined : row.tags),
         ...(row.name === '' ? {} : { name: row.name }),
@@ -63,9 +89,10 @@ function toRequests(rows: readonly BulkRow[], file: string): IssueRequest[] {
           ? {}
           : { expiresAt: Date.now() + parseDuration('expires_in', row.expiresIn) }),
       };
+      return [{ ...request, ...extra(row) }];
     } catch (error) {
       faults.push(`row ${row.row}: ${messageOf(error)}`);
-      return { consumer: { username: '' } };
+      return [];
     }
   });
   if (rows.length === 0) faults.push('there is no row below the heading');
@@ -73,7 +100,7 @@ function toRequests(rows: readonly BulkRow[], file: string): IssueRequest[] {
     const more = faults.length > MAX_FAULTS ? `\n  and ${faults.length - MAX_FAULTS} more` : '';
     throw new HkaError(
       'HKA_USAGE',
-      `${file}: nothing was issued\n  ${faults.slice(0, MAX_FAULTS).join('\n  ')}${more}`,
+      `${file}: nothing was done\n  ${faults.slice(0, MAX_FAULTS).join('\n  ')}${more}`,
     );
   }
   return requests;

@@ -309,6 +309,23 @@ function build(io: Io, finish: (code: number) => void): Command {
     );
 
   withConfig(
+    command(
+      keys,
+      'import-hashes',
+      'take over argon2id hashes made elsewhere, from CSV (consumer, hash, key_start; id, name, tags, expires_in)',
+      ['hashed-key-auth keys import-hashes hashes.csv --dry-run'],
+    ),
+  )
+    .argument('<file>', 'CSV with a heading; key_start is what the key begins with, 6 to 64 characters')
+    .option('--dry-run', 'check everything, write nothing')
+    .action(
+      inSession(async (session, output, options: CommonOptions & { dryRun?: boolean }, file: string) => {
+        const { importHashes } = await import('./bulk.ts');
+        return importHashes(session, output, file, options);
+      }),
+    );
+
+  withConfig(
     command(keys, 'import', "take over the keyauth_credentials of Kong's declarative file, as hashes", [
       'hashed-key-auth keys import kong.yml --dry-run',
       'hashed-key-auth keys import kong.yml',

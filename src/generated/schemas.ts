@@ -858,6 +858,12 @@ export const credentialsFileSchema = {
             "type": "string",
             "pattern": "^([1-9]|[1-5][0-9]|6[0-4]):[0-9a-f]{1,16}$"
           },
+          "index_start": {
+            "description": "The index is of so many characters at the start of the key, for a hash that was made elsewhere.",
+            "type": "integer",
+            "minimum": 4,
+            "maximum": 64
+          },
           "hash": {
             "description": "argon2id hash with its salt, as a PHC string.",
             "type": "string",
@@ -868,6 +874,11 @@ export const credentialsFileSchema = {
             "description": "The pepper version of hash, mac and index.",
             "type": "string",
             "pattern": "^[A-Za-z0-9._-]{1,32}$"
+          },
+          "unpeppered": {
+            "description": "The hash was made elsewhere, without a pepper. Replaced when the key is used for the first time.",
+            "type": "boolean",
+            "const": true
           },
           "mac": {
             "description": "32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2.",
@@ -894,6 +905,12 @@ export const credentialsFileSchema = {
                 "type": "string",
                 "pattern": "^([1-9]|[1-5][0-9]|6[0-4]):[0-9a-f]{1,16}$"
               },
+              "index_start": {
+                "description": "The index is of so many characters at the start of the key, for a hash that was made elsewhere.",
+                "type": "integer",
+                "minimum": 4,
+                "maximum": 64
+              },
               "hash": {
                 "description": "argon2id hash with its salt, as a PHC string.",
                 "type": "string",
@@ -904,6 +921,11 @@ export const credentialsFileSchema = {
                 "description": "The pepper version of hash, mac and index.",
                 "type": "string",
                 "pattern": "^[A-Za-z0-9._-]{1,32}$"
+              },
+              "unpeppered": {
+                "description": "The hash was made elsewhere, without a pepper. Replaced when the key is used for the first time.",
+                "type": "boolean",
+                "const": true
               },
               "mac": {
                 "description": "32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2.",

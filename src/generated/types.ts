@@ -256,10 +256,14 @@ export interface CredentialsFile {
     public_id?: string;
     /** Look-up index of an imported key: number of bits, colon, value in hex. */
     index?: string;
+    /** The index is of so many characters at the start of the key, for a hash that was made elsewhere. */
+    index_start?: number;
     /** argon2id hash with its salt, as a PHC string. */
     hash: string;
     /** The pepper version of hash, mac and index. */
     pepper: string;
+    /** The hash was made elsewhere, without a pepper. Replaced when the key is used for the first time. */
+    unpeppered?: true;
     /** 32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2. */
     mac?: string;
     /** The key that a rotation replaced, good for a while beside its successor. */
@@ -268,10 +272,14 @@ export interface CredentialsFile {
       public_id?: string;
       /** Look-up index of an imported key: number of bits, colon, value in hex. */
       index?: string;
+      /** The index is of so many characters at the start of the key, for a hash that was made elsewhere. */
+      index_start?: number;
       /** argon2id hash with its salt, as a PHC string. */
       hash: string;
       /** The pepper version of hash, mac and index. */
       pepper: string;
+      /** The hash was made elsewhere, without a pepper. Replaced when the key is used for the first time. */
+      unpeppered?: true;
       /** 32 bits of a keyed hash of an issued key, in hex: refuses wrong keys without argon2. */
       mac?: string;
       /** From when on it is refused. */

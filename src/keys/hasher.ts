@@ -43,8 +43,13 @@ export class KeyHasher {
     return formatPhc({ ...wanted, hash });
   }
 
-  /** Whether `key` gave `stored`. Throws HKA_HASH_INVALID before any work when `stored` is not within the limits. */
-  async verify(key: string, stored: string, pepper: PepperVersion, signal?: AbortSignal): Promise<boolean> {
+  /** Whether `key` gave `stored`, without a pepper where none is given. Throws HKA_HASH_INVALID before any work when `stored` is not within the limits. */
+  async verify(
+    key: string,
+    stored: string,
+    pepper: PepperVersion | undefined,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
     const parsed = parsePhc(stored);
     const hash = await this.queue.run(() => this.#compute(key, parsed, pepper), signal);
     return timingSafeEqual(hash, parsed.hash);
@@ -57,7 +62,7 @@ export class KeyHasher {
     return parsed.memoryKib < memoryKib || parsed.time < time || parsed.parallelism < parallelism;
   }
 
-  #compute(key: string, phc: PhcHash, pepper: PepperVersion): Promise<Buffer> {
+  #compute(key: string, phc: PhcHash, pepper: PepperVersion | undefined): Promise<Buffer> {
     this.#calls += 1;
     return argon2.hash(key, {
       raw: true,
@@ -68,7 +73,7 @@ export class KeyHasher {
       parallelism: phc.parallelism,
       salt: phc.salt,
       hashLength: phc.hash.length,
-      secret: pepper.argon2Secret.export(),
+      ...(pepper === undefined ? {} : { secret: pepper.argon2Secret.export() }),
     });
   }
 }

@@ -7,6 +7,8 @@ import { generateKey, hasIssuedForm, MAX_KEY_LENGTH, parseKey } from './format.t
 import type { KeyHasher } from './hasher.ts';
 import { keyIndex64, keyMac, truncateIndex } from './mac.ts';
 import type { PepperVersion } from './pepper.ts';
+import { parsePhc } from './phc.ts';
+import { STRONG_INDEX_BITS } from './strength.ts';
 
 export interface NewCredential {
   readonly consumer: ConsumerRef;
@@ -88,6 +90,36 @@ export async function importKey(
     lookup: { kind: 'imported', bits, index: truncateIndex(keyIndex64(pepper.indexKey, text), bits) },
     hash: await hasher.hash(text, pepper),
     pepper: pepper.id,
+  };
+}
+
+/** Characters at the start of a key that a hash made elsewhere is found by. Fewer would lead to many hashes at once. */
+export const START_LENGTH = { min: 6, max: 64 } as const;
+
+/**
+ * The record of a key of which only an argon2id hash is known, made elsewhere and without a pepper, and the characters it
+ * starts with. Hashed with the pepper when it is used for the first time. Throws HKA_HASH_INVALID, HKA_USAGE.
+ */
+export function importHash(
+  wanted: NewCredential,
+  hash: string,
+  start: string,
+  pepper: PepperVersion,
+): CredentialRecord {
+  parsePhc(hash);
+  if (start.length < START_LENGTH.min || start.length > START_LENGTH.max) {
+    throw new HkaError(
+      'HKA_USAGE',
+      `key_start has ${start.length} characters; allowed are ${START_LENGTH.min} to ${START_LENGTH.max}`,
+    );
+  }
+  const index = truncateIndex(keyIndex64(pepper.indexKey, start), STRONG_INDEX_BITS);
+  return {
+    ...common(wanted),
+    lookup: { kind: 'imported', bits: STRONG_INDEX_BITS, index, start: start.length },
+    hash,
+    pepper: pepper.id,
+    unpeppered: true,
   };
 }
 

@@ -7,6 +7,7 @@ import type { CredentialRecord, Lookup } from '../store/record.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { KeyHasher } from './hasher.ts';
 import { keyIndex64, keyMac, truncateIndex } from './mac.ts';
+import { isStrongKey } from './strength.ts';
 import type { PepperRing, PepperVersion } from './pepper.ts';
 
 /** Pause between two re-hashes, in ms: they must never be what the gateway's CPU goes to. */
@@ -34,7 +35,10 @@ export class Rehasher {
 
   /** Starts a re-hash in the background if `record` needs one and nothing stands against it. */
   consider(key: string, record: CredentialRecord): void {
-    const behind = record.pepper !== this.#peppers.current.id || this.#hasher.isBehind(record.hash);
+    const behind =
+      record.unpeppered === true ||
+      record.pepper !== this.#peppers.current.id ||
+      this.#hasher.isBehind(record.hash);
     if (!behind || this.#busy || this.#closed || this.#hasher.queue.waiting > 0) return;
     // A store that can't be written (read-only mount) is not tried at every request.
     if (performance.now() < this.#failedAt) return;
@@ -63,13 +67,25 @@ export class Rehasher {
       oldHash: record.hash,
       newHash,
       pepper: pepper.id,
-      lookup: record.pepper === pepper.id ? record.lookup : lookupUnder(pepper, key, record.lookup),
+      lookup:
+        record.pepper === pepper.id && !isByStart(record.lookup)
+          ? record.lookup
+          : lookupUnder(pepper, key, record.lookup),
     });
     if (replaced) this.#logger.info({ credential: record.id, pepper: pepper.id }, 'hashed anew');
   }
 }
 
+function isByStart(lookup: Lookup): boolean {
+  return lookup.kind === 'imported' && lookup.start !== undefined;
+}
+
 function lookupUnder(pepper: PepperVersion, key: string, old: Lookup): Lookup {
   if (old.kind === 'issued') return { ...old, mac: keyMac(pepper.macKey, key) };
-  return { ...old, index: truncateIndex(keyIndex64(pepper.indexKey, key), old.bits) };
+  const index64 = (text: string): string => truncateIndex(keyIndex64(pepper.indexKey, text), old.bits);
+  if (old.start === undefined) return { ...old, index: index64(key) };
+  // The whole key is known now. A long index of one that could be guessed would let whoever has store and pepper do so
+  // without argon2, so such a key stays where it is.
+  if (isStrongKey(key)) return { kind: 'imported', bits: old.bits, index: index64(key) };
+  return { ...old, index: index64(key.slice(0, old.start)) };
 }

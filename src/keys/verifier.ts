@@ -206,12 +206,14 @@ export class KeyVerifier implements Verifier {
   async #findImported(key: string): Promise<readonly StoredKey[]> {
     const lengths = await this.#store.indexLengths();
     const tokensByPepper = new Map<string, Set<string>>();
-    for (const { bits, pepper } of lengths) {
+    for (const { bits, pepper, start } of lengths) {
+      if (start !== undefined && key.length < start) continue;
       const version = this.#peppers.get(pepper);
+      const indexed = start === undefined ? key : key.slice(0, start);
       const tokens = tokensByPepper.get(pepper) ?? new Set();
       tokensByPepper.set(
         pepper,
-        tokens.add(indexToken(bits, truncateIndex(keyIndex64(version.indexKey, key), bits))),
+        tokens.add(indexToken(bits, truncateIndex(keyIndex64(version.indexKey, indexed), bits))),
       );
     }
     const found: StoredKey[] = [];
@@ -248,8 +250,9 @@ export class KeyVerifier implements Verifier {
         break;
       }
       computed += 1;
-      const { hash, pepper } = candidate.key;
-      if (await this.#hasher.verify(key, hash, this.#peppers.get(pepper))) return { found: candidate };
+      const { hash, pepper, unpeppered } = candidate.key;
+      const secret = unpeppered === true ? undefined : this.#peppers.get(pepper);
+      if (await this.#hasher.verify(key, hash, secret)) return { found: candidate };
     }
     return { reason };
   }

@@ -123,8 +123,9 @@ async function findPresent(
   const key = credential.key.reveal();
   // Also the key before a rotation: a later run must not bring it back.
   const isKeyOf = async (record: CredentialRecord): Promise<boolean> => {
-    for (const { hash, pepper } of keysOf(record)) {
-      if (await hasher.verify(key, hash, peppers.get(pepper))) return true;
+    for (const { hash, pepper, unpeppered } of keysOf(record)) {
+      const secret = unpeppered === true ? undefined : peppers.get(pepper);
+      if (await hasher.verify(key, hash, secret)) return true;
     }
     return false;
   };
@@ -137,8 +138,8 @@ async function findPresent(
         : `credential ${credential.id} is there already, with another key`;
     }
   }
-  const tokens = (await store.indexLengths()).map(({ bits, pepper }) =>
-    indexToken(bits, truncateIndex(keyIndex64(peppers.get(pepper).indexKey, key), bits)),
+  const tokens = (await store.indexLengths()).map(({ bits, pepper, start }) =>
+    indexToken(bits, truncateIndex(keyIndex64(peppers.get(pepper).indexKey, key.slice(0, start)), bits)),
   );
   for (const candidate of await store.findByIndex([...new Set(tokens)], MAX_CANDIDATES)) {
     if (!(await isKeyOf(candidate))) continue;

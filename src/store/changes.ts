@@ -33,7 +33,7 @@ export function patched(old: CredentialRecord, patch: CredentialPatch): Credenti
 }
 
 export function rotated(old: CredentialRecord, rotation: KeyRotation): CredentialRecord {
-  const { previous: _ended, ...rest } = old;
+  const { previous: _ended, unpeppered, ...rest } = old;
   const { lookup, hash, pepper, previousUntil } = rotation;
   return {
     ...rest,
@@ -43,13 +43,22 @@ export function rotated(old: CredentialRecord, rotation: KeyRotation): Credentia
     pepper,
     ...(previousUntil === undefined
       ? {}
-      : { previous: { lookup: old.lookup, hash: old.hash, pepper: old.pepper, until: previousUntil } }),
+      : {
+          previous: {
+            lookup: old.lookup,
+            hash: old.hash,
+            pepper: old.pepper,
+            until: previousUntil,
+            ...(unpeppered === undefined ? {} : { unpeppered }),
+          },
+        }),
   };
 }
 
 export function rehashed(old: CredentialRecord, replacement: HashReplacement): CredentialRecord {
   const { newHash: hash, pepper, lookup } = replacement;
-  return { ...old, version: old.version + 1, hash, pepper, lookup };
+  const { unpeppered: _done, ...rest } = old;
+  return { ...rest, version: old.version + 1, hash, pepper, lookup };
 }
 
 export function notFound(id: string): HkaError {

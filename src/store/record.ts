@@ -19,6 +19,8 @@ export type Lookup =
       readonly kind: 'imported';
       /** 1 to 64. */ readonly bits: number;
       /** `bits` bits in lower-case hex. */ readonly index: string;
+      /** The index is of the first so many characters of the key; absent: of all. For hashes made elsewhere. */
+      readonly start?: number;
     };
 
 /** What one key of a credential is verified with. */
@@ -28,6 +30,8 @@ export interface KeyRecord {
   readonly hash: string;
   /** Pepper version of `hash` and of what is in `lookup`. */
   readonly pepper: string;
+  /** Whether `hash` was made elsewhere, without a pepper: until the key is used for the first time. */
+  readonly unpeppered?: true;
 }
 
 /** The key that a rotation replaced, good for a while beside its successor. */

@@ -148,4 +148,6 @@ export interface IndexLength {
   readonly bits: number;
   readonly pepper: string;
   readonly count: number;
+  /** Of so many characters at the start of the key; absent: of all of it. */
+  readonly start?: number;
 }

@@ -131,4 +131,26 @@ test('a file of something else, of other rows, or that others may read is left a
   assert.is((await credentials()).length, 0);
 });
 
+test('hashes made elsewhere are taken over, and their keys are good', async () => {
+  const argon2 = await import('argon2');
+  const key = 'sk_live_abcdefgh_Zm9vYmFyYmF6cXV4';
+  const hash = await argon2.default.hash(key, { memoryCost: 19456, timeCost: 2, parallelism: 1 });
+  writeFileSync(request, `consumer,key_start,hash\nalice,${key.slice(0, 16)},"${hash}"\n`);
+  const dry = await installation.run(['keys', 'import-hashes', request, '--dry-run', '--json']);
+  assert.equal(JSON.parse(dry.stdout), { dry_run: true, imported: 1 });
+  assert.is((await credentials()).length, 0);
+  const done = await installation.run(['keys', 'import-hashes', request]);
+  assert.is(done.status, 0, done.stderr);
+  assert.is((await installation.run(['keys', 'verify'], `${key}\n`)).status, 0);
+  assert.is((await installation.run(['keys', 'verify'], `${key}x\n`)).status, 3);
+  writeFileSync(
+    request,
+    'consumer,key_start,hash\nbob,sk_live_,$2b$10$canarycanarycanary\ncarol,x,"canary"\n',
+  );
+  const refused = await installation.run(['keys', 'import-hashes', request]);
+  assert.is(refused.status, 2);
+  assert.match(refused.stderr, /row 1: .*argon2id[^]*row 2: /);
+  assert.not.match(refused.stderr, 'canary');
+});
+
 test.run();

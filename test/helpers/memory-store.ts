@@ -65,11 +65,17 @@ export class MemoryStore implements CredentialStore {
     );
   }
   indexLengths(): Promise<readonly IndexLength[]> {
-    const lengths = new Map<string, { bits: number; pepper: string; count: number }>();
+    const lengths = new Map<string, { bits: number; pepper: string; count: number; start?: number }>();
     for (const { lookup, pepper } of [...this.records.values()].flatMap(keysOf)) {
       if (lookup.kind !== 'imported') continue;
-      const slot = `${lookup.bits} ${pepper}`;
-      const length = lengths.get(slot) ?? { bits: lookup.bits, pepper, count: 0 };
+      const { start } = lookup;
+      const slot = `${lookup.bits} ${start ?? ''} ${pepper}`;
+      const length = lengths.get(slot) ?? {
+        bits: lookup.bits,
+        pepper,
+        count: 0,
+        ...(start === undefined ? {} : { start }),
+      };
       length.count += 1;
       lengths.set(slot, length);
     }

@@ -1,11 +1,13 @@
 /** R1, R9: who gets in, what it costs, and what a change of the store does to keys that are cached. */
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
+import argon2 from 'argon2';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keys/format.ts';
-import { importKey, issueKey, makeKey } from '../../src/keys/issue.ts';
+import { importHash, importKey, issueKey, makeKey } from '../../src/keys/issue.ts';
 import type { KeyHasher } from '../../src/keys/hasher.ts';
 import { PepperRing } from '../../src/keys/pepper.ts';
+import { formatPhc } from '../../src/keys/phc.ts';
 import { STRONG_INDEX_BITS, weakIndexBits } from '../../src/keys/strength.ts';
 import type { Verdict } from '../../src/keys/verdict.ts';
 import { KeyVerifier } from '../../src/keys/verifier.ts';
@@ -153,6 +155,61 @@ test('while the store is out of reach a verified key is good for max_stale_secon
   b.store.outage = undefined;
   await b.store.update(record.id, { revokedAt: 1 });
   assert.is(reason(await b.verifier.verify(key)), 'revoked');
+});
+
+test('a hash made elsewhere opens the door for its key, and is replaced by one with the pepper', async () => {
+  const b = bench({ rehash: true });
+  const strong = `sk_live_${kongKey()}`;
+  const [pepper] = [b.peppers.current];
+  for (const [key, id] of [
+    [strong, 'strong'],
+    ['sk_live_secret', 'weak'],
+  ] as const) {
+    const salt = randomBytes(16);
+    const raw = await argon2.hash(key, { raw: true, salt, memoryCost: 64, timeCost: 1, parallelism: 1 });
+    const hash = formatPhc({ memoryKib: 64, time: 1, parallelism: 1, salt, hash: raw });
+    const wanted = { consumer: { username: id }, createdAt: 0 };
+    await b.store.insert([importHash(wanted, hash, key.slice(0, 12), pepper)]);
+  }
+  for (const key of [strong, 'sk_live_secret']) {
+    assert.is(reason(await b.verifier.verify(key)), 'ok');
+    const consumer = key === strong ? 'strong' : 'weak';
+    await eventually('it is hashed with the pepper', async () => {
+      // One hash at a time is replaced; whoever came meanwhile has its turn at its next verification.
+      b.verifier.cache.deleteVerified(b.verifier.cache.slotOf(key));
+      assert.is(reason(await b.verifier.verify(key)), 'ok');
+      return [...b.store.records.values()].some(
+        (record) => record.unpeppered === undefined && record.consumer.username === consumer,
+      );
+    });
+    assert.is(reason(await b.verifier.verify(key)), 'ok', 'with its new hash, too');
+  }
+  assert.is(reason(await b.verifier.verify(`${strong}x`)), 'unknown');
+  const calls = b.hasher.calls;
+  assert.is(reason(await b.verifier.verify(`${strong.slice(0, 12)}something else`)), 'unknown');
+  assert.is(b.hasher.calls, calls, 'once it has been used, no junk with the same start gets to argon2');
+  const [first, second] = [...b.store.records.values()];
+  assert.is(first?.lookup.kind === 'imported' ? first.lookup.start : 0, undefined);
+  assert.is(
+    second?.lookup.kind === 'imported' ? second.lookup.start : 0,
+    12,
+    'no long index of a key that could be guessed',
+  );
+});
+
+test('a hash made elsewhere is refused where its parameters or its start are out of bounds', () => {
+  const pepper = testPeppers().current;
+  const wanted = { consumer: { username: 'x' }, createdAt: 0 };
+  const salt = randomBytes(16);
+  const good = formatPhc({ memoryKib: 64, time: 1, parallelism: 1, salt, hash: salt });
+  for (const [hash, start] of [
+    ['$2b$10$abcdefghijklmnopqrstuv', 'sk_live_'],
+    [good.replace('m=64', 'm=99999999'), 'sk_live_'],
+    [good, 'sk_li'],
+    [good, 'x'.repeat(65)],
+  ] as const) {
+    assert.throws(() => importHash(wanted, hash, start, pepper), /allowed|form/);
+  }
 });
 
 async function rotate(b: Bench, id: string, previousUntil: number | undefined): Promise<string> {

@@ -53,6 +53,14 @@ export function publicIdOf(record: CredentialRecord): string {
   return record.lookup.publicId;
 }
 
+function keyOf({
+  lookup,
+  hash,
+  pepper,
+}: CredentialRecord): Pick<CredentialRecord, 'lookup' | 'hash' | 'pepper'> {
+  return { lookup, hash, pepper };
+}
+
 export async function collect(store: CredentialStore): Promise<CredentialRecord[]> {
   const records: CredentialRecord[] = [];
   for await (const record of store.list()) records.push(record);
@@ -209,6 +217,42 @@ export function storeConformance(
       { bits: 8, pepper: '2', count: 1 },
     ]);
   });
+
+  on(
+    'keeps hashes made elsewhere, by the start of their keys, until they are replaced',
+    async ({ store, another }) => {
+      const index = '00000000000000ff';
+      const lookup = { kind: 'imported', bits: 64, index, start: 12 } as const;
+      const record = issuedRecord({ lookup, unpeppered: true });
+      await store.insert([record, importedRecord(64, '0000000000000001')]);
+      assert.equal(await store.findByIndex([indexToken(64, index)], 10), [record]);
+      assert.equal(
+        [...(await store.indexLengths())].toSorted((a, b) => (a.start ?? 0) - (b.start ?? 0)),
+        [
+          { bits: 64, pepper: '1', count: 1 },
+          { bits: 64, pepper: '1', count: 1, start: 12 },
+        ],
+      );
+      const fresh = issuedRecord();
+      const rotated = await store.rotate(record.id, { ...keyOf(fresh), previousUntil: CREATED });
+      assert.equal(rotated.unpeppered, undefined);
+      assert.equal(rotated.previous, { ...keyOf(record), unpeppered: true, until: CREATED });
+      assert.equal(await (await another()).get(record.id), rotated);
+      await store.remove(record.id);
+      await store.insert([record]);
+      const whole = { kind: 'imported', bits: 64, index } as const;
+      await store.replaceHash({
+        id: record.id,
+        oldHash: record.hash,
+        newHash: fakeHash(),
+        pepper: '1',
+        lookup: whole,
+      });
+      const replaced = await (await another()).get(record.id);
+      assert.equal([replaced?.lookup, replaced?.unpeppered], [whole, undefined]);
+      assert.equal(await store.indexLengths(), [{ bits: 64, pepper: '1', count: 2 }]);
+    },
+  );
 
   on('lists every record once, also while others are written', async ({ store }) => {
     const records = Array.from({ length: 25 }, () => issuedRecord());

@@ -34,9 +34,9 @@ export function formatRecord(record: CredentialRecord): string {
 
 function formatRow(row: Row): string {
   let text = '';
-  const line = (name: string, value: string | number | undefined, indent = '    '): void => {
+  const line = (name: string, value: string | number | boolean | undefined, indent = '    '): void => {
     if (value !== undefined)
-      text += `${indent}${name}: ${typeof value === 'number' ? value : quoted(value)}\n`;
+      text += `${indent}${name}: ${typeof value === 'string' ? quoted(value) : value}\n`;
   };
   line('id', row.id, '  - ');
   line('version', row.version);
@@ -49,8 +49,10 @@ function formatRow(row: Row): string {
     line('public_id', lines.public_id, indent);
     line('mac', lines.mac, indent);
     line('index', lines.index, indent);
+    line('index_start', lines.index_start, indent);
     line('hash', lines.hash, indent);
     line('pepper', lines.pepper, indent);
+    line('unpeppered', lines.unpeppered, indent);
   };
   key(row, '    ');
   if (row.previous !== undefined) {
@@ -92,15 +94,19 @@ export function rowOf(record: CredentialRecord): Row {
   };
 }
 
-function keyRowOf({ lookup, hash, pepper }: KeyRecord): Pick<Row, 'hash' | 'pepper'> & Partial<Row> {
+function keyRowOf({ lookup, hash, pepper, unpeppered }: KeyRecord): KeyRow {
   return {
     ...(lookup.kind === 'issued'
       ? { public_id: lookup.publicId, mac: lookup.mac }
       : { index: indexToken(lookup.bits, lookup.index) }),
+    ...(lookup.kind === 'imported' && lookup.start !== undefined ? { index_start: lookup.start } : {}),
     hash,
     pepper,
+    ...(unpeppered === true ? { unpeppered } : {}),
   };
 }
+
+type KeyRow = Omit<NonNullable<Row['previous']>, 'until'>;
 
 /** A time outside of what a Date can hold comes out as a text that the schema refuses. */
 function isoTime(atMs: number): string {

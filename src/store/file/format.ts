@@ -64,6 +64,7 @@ interface KeyRow {
   readonly public_id?: unknown;
   readonly mac?: unknown;
   readonly index?: unknown;
+  readonly index_start?: unknown;
   readonly hash?: unknown;
 }
 
@@ -120,6 +121,9 @@ function checkLookup(row: KeyRow, add: (field: string, message: string) => void)
   }
   if (row.public_id !== undefined && row.mac === undefined) add('mac', 'is missing beside public_id');
   if (row.public_id === undefined && row.mac !== undefined) add('mac', 'must not stand beside index');
+  if (row.public_id !== undefined && row.index_start !== undefined) {
+    add('index_start', 'must not stand beside public_id');
+  }
   if (typeof row.index !== 'string') return;
   const [bitsText = '', hex = ''] = row.index.split(':');
   const bits = Number(bitsText);
@@ -170,6 +174,7 @@ function recordOf(row: Row): CredentialRecord {
     lookup: lookupOf(row),
     hash: row.hash,
     pepper: row.pepper,
+    ...(row.unpeppered === true ? { unpeppered: true as const } : {}),
     ...(row.previous === undefined ? {} : { previous: previousOf(row.previous) }),
     tags: row.tags ?? [],
     createdAt: Date.parse(row.created_at),
@@ -181,24 +186,37 @@ function recordOf(row: Row): CredentialRecord {
 }
 
 function previousOf(row: NonNullable<Row['previous']>): PreviousKey {
-  return { lookup: lookupOf(row), hash: row.hash, pepper: row.pepper, until: Date.parse(row.until) };
+  return {
+    lookup: lookupOf(row),
+    hash: row.hash,
+    pepper: row.pepper,
+    until: Date.parse(row.until),
+    ...(row.unpeppered === true ? { unpeppered: true } : {}),
+  };
 }
 
-function lookupOf(row: Pick<Row, 'public_id' | 'mac' | 'index'>): Lookup {
+function lookupOf(row: Pick<Row, 'public_id' | 'mac' | 'index' | 'index_start'>): Lookup {
   if (row.public_id !== undefined) return { kind: 'issued', publicId: row.public_id, mac: row.mac ?? '' };
   const [bits = '', index = ''] = (row.index ?? '').split(':');
-  return { kind: 'imported', bits: Number(bits), index };
+  const { index_start: start } = row;
+  return { kind: 'imported', bits: Number(bits), index, ...(start === undefined ? {} : { start }) };
 }
 
-function normalizeKey({ lookup, hash, pepper }: KeyRecord): KeyRecord {
+function normalizeKey({ lookup, hash, pepper, unpeppered }: KeyRecord): KeyRecord {
   return {
     lookup: Object.freeze(
       lookup.kind === 'issued'
         ? { kind: lookup.kind, publicId: lookup.publicId, mac: lookup.mac }
-        : { kind: lookup.kind, bits: lookup.bits, index: lookup.index },
+        : {
+            kind: lookup.kind,
+            bits: lookup.bits,
+            index: lookup.index,
+            ...(lookup.start === undefined ? {} : { start: lookup.start }),
+          },
     ),
     hash,
     pepper,
+    ...(unpeppered === true ? { unpeppered } : {}),
   };
 }
 

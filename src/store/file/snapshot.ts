@@ -40,9 +40,11 @@ export class Snapshot {
     const bucket = this.#byIndex.get(token);
     if (bucket === undefined) this.#byIndex.set(token, [record]);
     else if (!bucket.includes(record)) bucket.push(record);
-    const slot = `${lookup.bits} ${pepper}`;
+    const { bits, start } = lookup;
+    const slot = `${bits} ${start ?? ''} ${pepper}`;
     const length = lengths.get(slot);
-    if (length === undefined) lengths.set(slot, { bits: lookup.bits, pepper, count: 1 });
+    if (length === undefined)
+      lengths.set(slot, { bits, pepper, count: 1, ...(start === undefined ? {} : { start }) });
     else length.count += 1;
   }
 

@@ -41,7 +41,7 @@ export function rolesSql({ schema, gateway, admin, rehash }: RoleOptions): strin
     `grant insert, update, delete on ${table('gateways')} to ${gatewayRole};`,
     ...(rehash
       ? [
-          `grant update (version, hash, pepper, mac, index_token) on ${table('credentials')} to ${gatewayRole};`,
+          `grant update (version, hash, pepper, unpeppered, mac, index_token, index_start) on ${table('credentials')} to ${gatewayRole};`,
           `grant update (sequence) on ${table('store_state')} to ${gatewayRole};`,
           `grant insert, delete on ${table('store_changes')} to ${gatewayRole};`,
           `grant insert, update on ${table('index_lengths')} to ${gatewayRole};`,

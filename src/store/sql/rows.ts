@@ -17,8 +17,10 @@ export function rowOf(record: CredentialRecord): Insertable<CredentialTable> {
     previous_public_id: old?.public_id ?? null,
     previous_mac: old?.mac ?? null,
     previous_index_token: old?.index_token ?? null,
+    previous_index_start: old?.index_start ?? null,
     previous_hash: old?.hash ?? null,
     previous_pepper: old?.pepper ?? null,
+    previous_unpeppered: old?.unpeppered ?? null,
     previous_until: previous?.until ?? null,
     name: record.name ?? null,
     tags: JSON.stringify(record.tags),
@@ -29,15 +31,27 @@ export function rowOf(record: CredentialRecord): Insertable<CredentialTable> {
   };
 }
 
-/** The columns of a key. */
-export function keyColumns({
-  lookup,
-  hash,
-  pepper,
-}: KeyRecord): Pick<CredentialTable, 'public_id' | 'mac' | 'index_token' | 'hash' | 'pepper'> {
-  return lookup.kind === 'issued'
-    ? { public_id: lookup.publicId, mac: lookup.mac, index_token: null, hash, pepper }
-    : { public_id: null, mac: null, index_token: indexToken(lookup.bits, lookup.index), hash, pepper };
+type KeyColumns = Pick<
+  CredentialTable,
+  'public_id' | 'mac' | 'index_token' | 'index_start' | 'hash' | 'pepper' | 'unpeppered'
+>;
+
+function keyColumns({ lookup, hash, pepper, unpeppered: without }: KeyRecord): KeyColumns {
+  const unpeppered = without === true ? 1 : 0;
+  if (lookup.kind === 'issued') {
+    const { publicId: public_id, mac } = lookup;
+    return { public_id, mac, index_token: null, index_start: null, hash, pepper, unpeppered };
+  }
+  const index_token = indexToken(lookup.bits, lookup.index);
+  return {
+    public_id: null,
+    mac: null,
+    index_token,
+    index_start: lookup.start ?? null,
+    hash,
+    pepper,
+    unpeppered,
+  };
 }
 
 /** Throws HKA_STORE_CORRUPT. */
@@ -48,10 +62,17 @@ export function recordOf(row: CredentialTable): CredentialRecord {
     previous_hash === null || previous_pepper === null || previous_until === null
       ? undefined
       : {
-          lookup: lookupOf(row.id, row.previous_public_id, row.previous_mac, row.previous_index_token),
+          lookup: lookupOf(
+            row.id,
+            row.previous_public_id,
+            row.previous_mac,
+            row.previous_index_token,
+            row.previous_index_start,
+          ),
           hash: previous_hash,
           pepper: previous_pepper,
           until: previous_until,
+          ...(row.previous_unpeppered === 1 ? { unpeppered: true as const } : {}),
         };
   return {
     id: row.id,
@@ -60,9 +81,10 @@ export function recordOf(row: CredentialTable): CredentialRecord {
       ...(row.consumer_id === null ? {} : { id: row.consumer_id }),
       ...(row.consumer_username === null ? {} : { username: row.consumer_username }),
     },
-    lookup: lookupOf(row.id, row.public_id, row.mac, row.index_token),
+    lookup: lookupOf(row.id, row.public_id, row.mac, row.index_token, row.index_start),
     hash: row.hash,
     pepper: row.pepper,
+    ...(row.unpeppered === 1 ? { unpeppered: true as const } : {}),
     ...(previous === undefined ? {} : { previous }),
     tags: tagsOf(row),
     createdAt: row.created_at,
@@ -73,11 +95,17 @@ export function recordOf(row: CredentialTable): CredentialRecord {
   };
 }
 
-function lookupOf(id: string, publicId: string | null, mac: string | null, token: string | null): Lookup {
+function lookupOf(
+  id: string,
+  publicId: string | null,
+  mac: string | null,
+  token: string | null,
+  start: number | null,
+): Lookup {
   if (publicId !== null && mac !== null) return { kind: 'issued', publicId, mac };
   const [bits, index] = token?.split(':') ?? [];
   if (bits === undefined || index === undefined) throw corrupt(id, 'what its key is found by');
-  return { kind: 'imported', bits: Number(bits), index };
+  return { kind: 'imported', bits: Number(bits), index, ...(start === null ? {} : { start }) };
 }
 
 function tagsOf({ id, tags }: CredentialTable): readonly string[] {

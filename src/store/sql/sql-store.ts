@@ -39,7 +39,7 @@ import { ChangeFeed, type Change } from './change-feed.ts';
 import type { SqlEngine } from './engine.ts';
 import { assertMigrated } from './migrate.ts';
 import { recordOf, rowOf } from './rows.ts';
-import type { RetiringUseTable, Tables, UsageTable } from './tables.ts';
+import type { IndexLengthTable, RetiringUseTable, Tables, UsageTable } from './tables.ts';
 
 export interface SqlStoreOptions {
   readonly engine: SqlEngine;
@@ -165,7 +165,15 @@ class SqlStore implements CredentialStore {
   }
 
   indexLengths(): Promise<readonly IndexLength[]> {
-    return this.#read((db) => db.selectFrom('index_lengths').selectAll().where('count', '>', 0).execute());
+    return this.#read(async (db) => {
+      const rows = await db.selectFrom('index_lengths').selectAll().where('count', '>', 0).execute();
+      return rows.map(({ bits, pepper, count, start }) => ({
+        bits,
+        pepper,
+        count,
+        ...(start === 0 ? {} : { start }),
+      }));
+    });
   }
 
   async *list(): AsyncIterable<CredentialRecord> {
@@ -631,13 +639,13 @@ async function countLengths(
   by: 1 | -1,
   others: readonly CredentialRecord[] = [],
 ): Promise<void> {
-  const differences = new Map<string, IndexLength>();
+  const differences = new Map<string, IndexLengthTable>();
   const add = (record: CredentialRecord, count: number): void => {
     for (const { lookup, pepper } of keysOf(record)) {
       if (lookup.kind !== 'imported') continue;
-      const { bits } = lookup;
-      const slot = `${bits} ${pepper}`;
-      differences.set(slot, { bits, pepper, count: (differences.get(slot)?.count ?? 0) + count });
+      const { bits, start = 0 } = lookup;
+      const slot = `${bits} ${start} ${pepper}`;
+      differences.set(slot, { bits, start, pepper, count: (differences.get(slot)?.count ?? 0) + count });
     }
   };
   for (const record of records) add(record, by);
@@ -649,7 +657,7 @@ async function countLengths(
       .values(difference)
       .onConflict((conflict) =>
         conflict
-          .columns(['bits', 'pepper'])
+          .columns(['bits', 'start', 'pepper'])
           .doUpdateSet({ count: sql<number>`index_lengths.count + ${difference.count}` }),
       )
       .execute();

@@ -11,13 +11,19 @@ export interface CredentialTable {
   mac: string | null;
   /** `bits:hex` */
   index_token: string | null;
+  /** How many characters of the key the index is of; null: all. */
+  index_start: number | null;
   hash: string;
   pepper: string;
+  /** 1: the hash was made without a pepper. */
+  unpeppered: number;
   previous_public_id: string | null;
   previous_mac: string | null;
   previous_index_token: string | null;
+  previous_index_start: number | null;
   previous_hash: string | null;
   previous_pepper: string | null;
+  previous_unpeppered: number | null;
   previous_until: number | null;
   name: string | null;
   /** A JSON list, in the order in which they were given. */
@@ -37,6 +43,8 @@ export interface TagTable {
 /** How many keys have an index of so many bits under a pepper version: asked for at every unknown key. */
 export interface IndexLengthTable {
   bits: number;
+  /** How many characters of the key; 0: all. */
+  start: number;
   pepper: string;
   count: number;
 }
