@@ -75,8 +75,8 @@ export class Mirror {
   readonly #options: MirrorOptions;
   #state = NOTHING;
   #asOf = -Infinity;
-  /** Versions of entries as they were last seen. Only hints: a wrong one costs a read. */
-  readonly #versions = new Map<string, number>();
+  /** Entries as they were last seen, with the change they were of. They may have been written since. */
+  readonly #seen = new Map<string, { readonly version: number; readonly sequence: number }>();
   /** Of removals: when they were made. */
   readonly #marks = new Map<string, number>();
   readonly #malformed = new Map<string, string>();
@@ -216,28 +216,29 @@ export class Mirror {
     await inParallel(due, async ([name]) => {
       await this.#options.kv.remove(`${CREDENTIALS}/${name}`);
       this.#marks.delete(name);
-      this.#versions.delete(name);
+      this.#seen.delete(name);
     });
   }
 
   async #write(entry: Entry): Promise<void> {
     const { kv } = this.#options;
     const path = `${CREDENTIALS}/${entry.name}`;
-    let expected = this.#versions.get(entry.name) ?? 0;
-    for (let attempt = 1; ; attempt += 1) {
-      const written = await kv.write(path, entryData(entry), expected);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+      const seen = this.#seen.get(entry.name) ?? { version: 0, sequence: 0 };
+      if (seen.sequence >= entry.sequence) return;
+      const written = await kv.write(path, entryData(entry), seen.version);
       if (written !== undefined) {
-        this.#versions.set(entry.name, written);
+        this.#seen.set(entry.name, { version: written, sequence: entry.sequence });
         return;
       }
-      const found = await kv.read(path);
-      if (found !== undefined) this.#versions.set(entry.name, found.version);
-      if (sequenceOf(found?.data) >= entry.sequence) return;
-      if (attempt === ATTEMPTS) {
-        throw new HkaError('HKA_STORE_LOCKED', `${kv.place}/${path} is written by others all the time`);
-      }
-      expected = found?.version ?? 0;
+      this.#note(entry.name, await kv.read(path));
     }
+    throw new HkaError('HKA_STORE_LOCKED', `${kv.place}/${path} is written by others all the time`);
+  }
+
+  #note(name: string, found: KvEntry | undefined): void {
+    if (found === undefined) this.#seen.delete(name);
+    else this.#seen.set(name, { version: found.version, sequence: sequenceOf(found.data) });
   }
 
   async #readJournal(base: MirrorState): Promise<{ journal: Journal; version: number }> {
@@ -370,7 +371,7 @@ export class Mirror {
       return 'malformed';
     }
     const found: KvEntry | undefined = await kv.read(`${CREDENTIALS}/${name}`);
-    if (found !== undefined) this.#versions.set(name, found.version);
+    this.#note(name, found);
     if (found?.data === undefined) {
       this.#malformed.delete(name);
       return 'gone';
