@@ -1,6 +1,7 @@
 /** What only the Vault store does: crashes between its writes, writers held up, outages, rights, entries changed by hand. */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
@@ -399,6 +400,37 @@ on('names path and capability where a right is missing', async (fixture, server)
   assert.equal(store.health(), { ok: true, live: true });
   await fixture.store.update(record.id, { name: 'y' });
   await eventually('it follows all the same', async () => (await store.get(record.id))?.name === 'y');
+});
+
+/** The policy in docs/vault.md under that heading, for a store at `path`. */
+function documentedPolicy(name: string, path: string): string {
+  const docs = readFileSync(join(import.meta.dirname, '..', '..', '..', 'docs', 'vault.md'), 'utf8');
+  const policy = new RegExp(`\\n\`\`\`hcl\\n# ${name}\\n(.*?)\`\`\``, 's').exec(docs)?.[1];
+  if (policy === undefined) throw new Error(`docs/vault.md has no policy ${name}`);
+  return policy.replaceAll('hashed-key-auth/store', path);
+}
+
+on('the documented policies grant what is needed, and the gateway no change', async (fixture, server) => {
+  const place = { mount: MOUNT, path: fixture.path };
+  const [admin, gateway] = await Promise.all(
+    ['admin', 'gateway'].map(async (name) => {
+      const vault = await fixture.login(await tokenFor(server, documentedPolicy(name, fixture.path)));
+      const store = fixture.unopened({ records: () => vault.records(place) });
+      await store.open();
+      return store;
+    }),
+  );
+  assert.ok(admin && gateway);
+  const record = issuedRecord();
+  await admin.insert([record]);
+  await eventually('the gateway has it', async () => (await gateway.get(record.id)) !== undefined);
+  await gateway.recordUse([{ id: record.id, at: 5 }]);
+  assert.is((await admin.usage([record.id])).get(record.id)?.lastUsedAt, 5);
+  await rejection('HKA_STORE_WRITE_FAILED', gateway.insert([issuedRecord()]));
+  await rejection('HKA_STORE_WRITE_FAILED', gateway.remove(record.id));
+  await admin.update(record.id, { name: 'x' });
+  await admin.remove(record.id);
+  assert.equal(await fixture.kv().list('usage'), []);
 });
 
 on('keeps the last good version of a malformed entry until it is mended', async (fixture) => {
