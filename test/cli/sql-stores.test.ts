@@ -14,9 +14,11 @@ import {
 } from '../helpers/plugin-socket.ts';
 import { postgresAbsence, startPostgres, type PostgresServer } from '../helpers/postgres-server.ts';
 import { suite } from '../helpers/suite.ts';
+import { startVault, vaultAbsence } from '../helpers/vault-server.ts';
 
 const test = suite('serving from a database');
 const withPostgres = test.needing(postgresAbsence());
+const withVault = test.needing(vaultAbsence());
 
 const ALICE = '5ad0a6ae-3a46-4a0c-8b24-7c2b8e8d2f01';
 
@@ -111,6 +113,30 @@ test('SQLite: issue, use, revoke, from another process (R1, R9)', async () => {
   await lifeOfAKey();
   const check = await installation.run(['config', 'check']);
   assert.match(check.stdout, /ok +store: .*credentials\.db: 2 credentials/);
+});
+
+withVault('Vault: issue, use, revoke, from another process (R1, R9)', async () => {
+  const server = await startVault();
+  try {
+    const vault = [
+      'vault:',
+      `  address: ${server.address}`,
+      `  auth: {method: token, token_file: ${join(folder, 'token')}}`,
+    ];
+    writeFileSync(join(folder, 'token'), server.rootToken, { mode: 0o600 });
+    useStore(['type: vault', 'path: x']);
+    const faulty = await installation.run(['config', 'check']);
+    assert.is(faulty.status, 4);
+    for (const fault of ['store.vault', 'store.type', 'store.path']) assert.match(faulty.stderr, fault);
+    useStore(['type: vault', 'vault: {mount: secret, path: gateway/keys}']);
+    installation.configure(vault);
+    await lifeOfAKey();
+    const check = await installation.run(['config', 'check']);
+    assert.match(check.stdout, /ok +store: secret\/gateway\/keys in Vault: 2 credentials/);
+    assert.is((await installation.run(['db', 'status'])).status, 2);
+  } finally {
+    await server.stop();
+  }
 });
 
 withPostgres('PostgreSQL: issue, use, revoke, from another process (R1, R9)', async () => {
