@@ -43,10 +43,15 @@ export async function checkConfig(output: Output, configFile: string | undefined
       return `versions ${ring.ids.join(', ')}, current ${ring.current.id}`;
     });
   }
-  const store = createStore(config, silentLogger, (reference) => {
-    if (vault === undefined) throw new Error('checked with the configuration');
-    return vault.secret(reference);
-  });
+  const store = createStore(
+    config,
+    silentLogger,
+    (reference) => {
+      if (vault === undefined) throw new Error('checked with the configuration');
+      return vault.secret(reference);
+    },
+    vault,
+  );
   await attempt('store', async () => {
     await store.open();
     const unknown = new Set<string>();
@@ -73,6 +78,7 @@ export async function checkConfig(output: Output, configFile: string | undefined
   return ok ? 0 : 4;
 }
 
-function describeStore({ path, postgres }: Config['store']): string {
+function describeStore({ path, postgres, vault }: Config['store']): string {
+  if (vault !== undefined) return `${vault.mount}/${vault.path} in Vault`;
   return postgres === undefined ? (path ?? '') : `${postgres.database} on ${postgres.host}:${postgres.port}`;
 }

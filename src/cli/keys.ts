@@ -4,6 +4,7 @@ import type { CredentialView } from '../admin/credential-view.ts';
 import { waitForGateways } from '../admin/wait.ts';
 import { HkaError } from '../lib/errors.ts';
 import { STATES, type CredentialState } from '../store/record.ts';
+import type { Acknowledgements } from '../store/acknowledgements.ts';
 import type { CredentialQuery } from '../store/store.ts';
 import { describeConsumer, parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
 import { table, type Io, type Output } from './output.ts';
@@ -130,12 +131,12 @@ export async function revokeKey(
   options: RevokeOptions,
 ): Promise<number> {
   const id = parseCredentialId(idText);
-  // Asked for first: what can't be waited for is told before anything is done.
-  if (options.wait === true) await session.store();
+  // What can't be waited for is told before anything is done.
+  const gateways = options.wait === true ? await reportingStore(session) : undefined;
   const credentials = await session.credentials();
   const before = await credentials.get(id);
   const revoked = await credentials.revoke(id, options.reason);
-  if (options.wait === true) return reportGateways(session, output, revoked);
+  if (gateways !== undefined) return reportGateways(gateways, output, revoked);
   output.result(
     revoked,
     before.revoked_at === undefined
@@ -145,19 +146,21 @@ export async function revokeKey(
   return 0;
 }
 
+async function reportingStore(session: CredentialSession): Promise<Acknowledgements> {
+  const { acknowledgements, kind } = await session.store();
+  if (acknowledgements !== undefined) return acknowledgements;
+  throw new HkaError(
+    'HKA_USAGE',
+    `nothing was revoked: --wait needs a store that gateways report to (sqlite, postgres), this one is "${kind}"`,
+  );
+}
+
 /** Exit status 5 when a gateway that runs did not say in time that it refuses the key. */
 async function reportGateways(
-  session: CredentialSession,
+  acknowledgements: Acknowledgements,
   output: Output,
   revoked: CredentialView,
 ): Promise<number> {
-  const { acknowledgements, kind } = await session.store();
-  if (acknowledgements === undefined) {
-    throw new HkaError(
-      'HKA_USAGE',
-      `credential ${revoked.id} is revoked; --wait needs a store that gateways report to (sqlite, postgres), this one is "${kind}"`,
-    );
-  }
   const gateways = await waitForGateways(acknowledgements, WAIT_MS);
   const missing = gateways.filter(({ delayMs }) => delayMs === undefined).length;
   output.result(

@@ -43,7 +43,8 @@ export class CliSession implements CredentialSession {
   async store(): Promise<CredentialStore> {
     if (this.#store === undefined) {
       if (storeNeedsVault(this.config)) await this.#startVault();
-      const store = createStore(this.config, this.logger, (reference) => this.#secret(reference));
+      const secret = (reference: SecretReference): Secret | Promise<Secret> => this.#secret(reference);
+      const store = createStore(this.config, this.logger, secret, this.#vault);
       await store.open();
       this.#store = store;
     }

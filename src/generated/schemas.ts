@@ -207,12 +207,13 @@ export const serverConfigSchema = {
       ],
       "properties": {
         "type": {
-          "description": "file: YAML, fit for Git. sqlite: one machine, many changes. postgres: clusters.",
+          "description": "file: YAML, fit for Git. sqlite: one machine, many changes. postgres: clusters. vault: where Vault is there already.",
           "type": "string",
           "enum": [
             "file",
             "sqlite",
-            "postgres"
+            "postgres",
+            "vault"
           ]
         },
         "path": {
@@ -221,12 +222,35 @@ export const serverConfigSchema = {
           "minLength": 1
         },
         "poll_ms": {
-          "description": "How often changes are looked for in case none is reported.",
+          "description": "How often changes are looked for in case none is reported. Type vault looks at least every 500 ms.",
           "type": "integer",
           "minimum": 50,
           "maximum": 60000,
           "default": 500,
           "x-unit": "ms"
+        },
+        "vault": {
+          "description": "Where in the Vault of the vault section the credentials lie (type vault).",
+          "type": "object",
+          "additionalProperties": false,
+          "required": [
+            "mount",
+            "path"
+          ],
+          "properties": {
+            "mount": {
+              "description": "Path of a KV mount of version 2.",
+              "type": "string",
+              "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+              "maxLength": 256
+            },
+            "path": {
+              "description": "Path below the mount. Nothing else may lie there.",
+              "type": "string",
+              "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+              "maxLength": 256
+            }
+          }
         },
         "postgres": {
           "description": "The database (type postgres), version 15 or later.",

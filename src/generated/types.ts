@@ -56,12 +56,19 @@ export interface ServerConfig {
   };
   /** Where the hashed credentials are kept. */
   store: {
-    /** file: YAML, fit for Git. sqlite: one machine, many changes. postgres: clusters. */
-    type: 'file' | 'sqlite' | 'postgres';
+    /** file: YAML, fit for Git. sqlite: one machine, many changes. postgres: clusters. vault: where Vault is there already. */
+    type: 'file' | 'sqlite' | 'postgres' | 'vault';
     /** The YAML file of hashed credentials (type file), or the database (type sqlite). */
     path?: string;
-    /** How often changes are looked for in case none is reported. Unit: ms. */
+    /** How often changes are looked for in case none is reported. Type vault looks at least every 500 ms. Unit: ms. */
     poll_ms: number;
+    /** Where in the Vault of the vault section the credentials lie (type vault). */
+    vault?: {
+      /** Path of a KV mount of version 2. */
+      mount: string;
+      /** Path below the mount. Nothing else may lie there. */
+      path: string;
+    };
     /** The database (type postgres), version 15 or later. */
     postgres?: {
       /** Name or address, or the folder of its Unix socket. */

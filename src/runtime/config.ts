@@ -114,6 +114,7 @@ function checkStore(raw: Partial<ServerConfig>, add: (path: string, message: str
   if ((type === 'file' || type === 'sqlite') && path === undefined) {
     add('store.path', `is missing (type ${type})`);
   }
+  checkVaultStore(raw, add);
   if (type !== 'postgres') {
     if (postgres !== undefined) add('store.postgres', 'has no effect without type postgres');
     return;
@@ -142,6 +143,17 @@ function checkStore(raw: Partial<ServerConfig>, add: (path: string, message: str
   if ((tls.cert_file === undefined) !== (tls.key_file === undefined)) {
     add('store.postgres.tls', 'needs cert_file and key_file together');
   }
+}
+
+function checkVaultStore(raw: Partial<ServerConfig>, add: (path: string, message: string) => void): void {
+  const { type, path, vault } = raw.store ?? {};
+  if (type !== 'vault') {
+    if (vault !== undefined) add('store.vault', 'has no effect without type vault');
+    return;
+  }
+  if (vault === undefined) add('store.vault', 'is missing (type vault)');
+  if (raw.vault === undefined) add('store.type', 'is vault, which needs a vault section');
+  if (path !== undefined) add('store.path', 'has no effect with type vault; store.vault.path is meant');
 }
 
 function withAbsolutePaths(config: Camelize<ServerConfig>, file: string): Config {

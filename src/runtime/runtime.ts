@@ -86,7 +86,7 @@ export class Runtime implements PluginRuntime {
     );
     this.throttle = new GuessThrottle(config.throttle, this.clock);
     this.vault = config.vault === undefined ? undefined : createVault(config.vault, { logger });
-    this.store = createStore(config, logger, (reference) => this.secret(reference), observers);
+    this.store = createStore(config, logger, (reference) => this.secret(reference), this.vault, observers);
     this.hasher = createHasher(config);
   }
 

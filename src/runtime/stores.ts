@@ -12,23 +12,41 @@ import { PostgresEngine, type PostgresOptions } from '../store/sql/postgres.ts';
 import { openSqlStore } from '../store/sql/sql-store.ts';
 import { SqliteEngine } from '../store/sql/sqlite.ts';
 import type { CredentialStore, StoreObservers } from '../store/store.ts';
+import { openVaultStore } from '../store/vault/vault-store.ts';
 import { parseReference, type SecretReference } from '../vault/reference.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 
 /** Reads a secret from Vault. */
 export type ReadSecret = (reference: SecretReference) => Secret | Promise<Secret>;
 
 const MIN_POLL_MS = 50;
+/** Nothing but looking tells of changes, and a revocation has to be heard of within a second. */
+const VAULT_POLL_MS = 500;
 
+/** `vault` is used once the store is opened, and must have been started by then. */
 export function createStore(
   config: Config,
   logger: Logger,
   readSecret: ReadSecret,
+  vault: Vault | undefined,
   observers?: StoreObservers,
 ): CredentialStore {
   const checkHash = (phc: string): void => void parsePhc(phc);
-  const { type, path = '', pollMs } = config.store;
+  const { type, path = '', pollMs, vault: place } = config.store;
   if (type === 'file') return openFileStore({ path, pollMs, logger, checkHash });
+  if (type === 'vault') {
+    return openVaultStore({
+      records: () => {
+        if (vault !== undefined && place !== undefined) return vault.records(place);
+        throw new HkaError('HKA_CONFIG_INVALID', 'store.type vault needs store.vault and a vault section');
+      },
+      pollMs: Math.min(pollMs, VAULT_POLL_MS),
+      maxStaleMs: config.cache.maxStaleSeconds * 1000,
+      logger,
+      checkHash,
+    });
+  }
   return openSqlStore({
     engine: createSqlEngine(config, logger, readSecret),
     logger,
@@ -37,8 +55,9 @@ export function createStore(
   });
 }
 
-/** Whether the store's password lies in Vault. */
+/** Whether the store, or its password, lies in Vault. */
 export function storeNeedsVault(config: Config): boolean {
+  if (config.store.type === 'vault') return true;
   return config.store.type === 'postgres' && config.store.postgres?.passwordReference !== undefined;
 }
 

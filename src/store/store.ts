@@ -1,5 +1,5 @@
 /**
- * What every credential store does. Implementations: file/, sql/. test/store/conformance.ts holds what they have in
+ * What every credential store does. Implementations: file/, sql/, vault/. test/store/conformance.ts holds what they have in
  * common; an implementation is done when it passes.
  *
  * A store never sees a key. Reads give whole records, so that what a reader saw is of one version.

@@ -1,7 +1,7 @@
 /**
  * Calls to Vault through node-vault, over a transport of our own.
  *
- * Only `read` and `write` of node-vault are used: its other commands may put tokens into bodies, HTML-escape paths or
+ * Only `read`, `write` and `delete` of node-vault are used: its other commands may put tokens into bodies, HTML-escape paths or
  * replace the client's token. It also takes token, address, prefix and namespace from VAULT_* variables when they are
  * empty, prints bodies under DEBUG, and keeps the first token in a headers object that is used twice; each of these is
  * switched off below.
@@ -31,6 +31,7 @@ interface NodeVaultClient {
   token: string;
   read(path: string, options: object): Promise<unknown>;
   write(path: string, data: object, options: object): Promise<unknown>;
+  delete(path: string, options: object): Promise<unknown>;
 }
 
 /** What node-vault hands to its transport. */
@@ -77,6 +78,11 @@ export class VaultClient {
   /** Posts `data` to `path`, as `read` does. */
   async write(path: string, data: object, options: CallOptions): Promise<VaultBody> {
     return await settle(this.#client.write(path, data, requestOptions(options)));
+  }
+
+  /** Deletes `path`, as `read` does. */
+  async delete(path: string, options: CallOptions): Promise<void> {
+    await settle(this.#client.delete(path, requestOptions(options)));
   }
 
   /** What is no success is thrown here, before node-vault makes an error of it that lacks Retry-After. */
@@ -148,6 +154,7 @@ const PHRASES = [
   'namespace not authorized',
   'rate limit quota exceeded',
   'Upgrading from non-versioned to versioned data',
+  'check-and-set parameter did not match the current version',
   'Client sent an HTTP request to an HTTPS server',
   'internal error',
 ] as const;

@@ -11,6 +11,7 @@ import type { Secret } from '../lib/secret.ts';
 import { createLoginMethod, type AuthConfig } from './auth.ts';
 import { VaultClient } from './client.ts';
 import { KvReader } from './kv.ts';
+import { VaultRecords, type RecordsPlace } from './kv-records.ts';
 import { MountTable, type MountConfig } from './mounts.ts';
 import type { SecretReference } from './reference.ts';
 import { SecretCache, type SecretAge } from './secret-cache.ts';
@@ -70,6 +71,8 @@ export interface Vault {
   ready(): Promise<void>;
   /** At once when it is cached. Throws or rejects with HKA_VAULT_*, or HKA_REFERENCE_INVALID for a mount of another kind. */
   secret(reference: SecretReference): Secret | Promise<Secret>;
+  /** Entries below a path of a KV mount. Throws HKA_CONFIG_INVALID for a place that could be left. */
+  records(place: RecordsPlace): VaultRecords;
   status(): VaultStatus;
   /** Stops everything, forgets all secrets, and revokes the token if it was made for us. */
   close(): Promise<void>;
@@ -82,6 +85,8 @@ export function createVault(config: VaultConfig, deps: VaultDependencies): Vault
 
 interface Parts {
   readonly transport: VaultTransport;
+  readonly client: VaultClient;
+  readonly mounts: MountTable;
   readonly session: VaultSession;
   readonly cache: SecretCache;
 }
@@ -119,6 +124,11 @@ class ConnectedVault implements Vault {
 
   secret(reference: SecretReference): Secret | Promise<Secret> {
     return this.#started().cache.get(reference);
+  }
+
+  records(place: RecordsPlace): VaultRecords {
+    const { client, session, mounts } = this.#started();
+    return new VaultRecords(place, client, session, mounts);
   }
 
   status(): VaultStatus {
@@ -160,7 +170,8 @@ function connect(config: VaultConfig, deps: VaultDependencies): Parts {
     random,
     onAlive: () => cache.vaultIsBack(),
   });
-  const reader = new KvReader(client, session, new MountTable(client, config.mounts));
+  const mounts = new MountTable(client, config.mounts);
+  const reader = new KvReader(client, session, mounts);
   const cache = new SecretCache(
     {
       freshMs: freshSeconds * 1000,
@@ -170,7 +181,7 @@ function connect(config: VaultConfig, deps: VaultDependencies): Parts {
     },
     { fetch: (reference) => reader.read(reference), logger, clock, timers, random },
   );
-  return { transport, session, cache };
+  return { transport, client, mounts, session, cache };
 }
 
 /** Throws HKA_CONFIG_INVALID unless it is scheme, host and port, with http only for this host. */

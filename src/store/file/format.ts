@@ -54,6 +54,16 @@ export function rowViolations(rows: readonly Row[], checkHash: CheckHash): Viola
   );
 }
 
+/** One row that another store keeps in this form. Throws HKA_STORE_CORRUPT, naming it `place`. */
+export function parseRow(row: unknown, place: string, checkHash: CheckHash): CredentialRecord {
+  const violations = rowViolations([row as Row], checkHash);
+  if (violations.length === 0) return recordOf(row as Row);
+  const listed = violations.slice(0, MAX_LISTED);
+  throw new HkaError('HKA_STORE_CORRUPT', `${place} is not a credential:\n${formatViolations(listed)}`, {
+    details: { violations: listed },
+  });
+}
+
 function rowsOf(document: unknown): readonly unknown[] {
   if (typeof document !== 'object' || document === null || !('credentials' in document)) return [];
   return Array.isArray(document.credentials) ? document.credentials : [];

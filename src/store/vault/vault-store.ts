@@ -1,0 +1,483 @@
+/**
+ * Credentials in the KV store, version 2, of HashiCorp Vault or OpenBao. Reads come from memory (mirror.ts); a change is one
+ * write of the entry `changes` under check-and-set (journal.ts), which makes it, orders it and says what it was.
+ *
+ * Invariants: a change is there as a whole or not at all, wherever its writer dies, since that one write makes it and
+ * whoever writes next completes what is left to do; writers wait for each other, since each expects the version of
+ * `changes` that it has read; while Vault is out of reach, reads are answered from memory for a bounded time only, and
+ * at the end of it whoever remembers more is told that all may have changed.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { HkaError, isHkaError, toHkaError } from '../../lib/errors.ts';
+import { describeError, type Logger } from '../../lib/logger.ts';
+import { Draft } from '../file/draft.ts';
+import type { CheckHash } from '../file/format.ts';
+import type { Snapshot } from '../file/snapshot.ts';
+import { pageOf } from '../query.ts';
+import type { CredentialRecord } from '../record.ts';
+import type {
+  CredentialPatch,
+  CredentialQuery,
+  CredentialStore,
+  HashReplacement,
+  IndexLength,
+  KeyRotation,
+  Page,
+  PageRequest,
+  StoreChange,
+  StoreHealth,
+  Usage,
+  Use,
+} from '../store.ts';
+import { nameOf, type Entry } from './entries.ts';
+import { CHANGES, journalData, nextJournal } from './journal.ts';
+import type { KvRecords } from './kv.ts';
+import { Mirror, type MirrorState } from './mirror.ts';
+import { VaultUsage } from './usage.ts';
+
+export interface VaultStoreOptions {
+  /** Called when the store is opened. */
+  readonly records: () => KvRecords;
+  /** How often changes are looked for. */
+  readonly pollMs: number;
+  /** How long reads are answered from memory after the last look that worked; a few polls at least. */
+  readonly maxStaleMs: number;
+  readonly logger: Logger;
+  readonly checkHash: CheckHash;
+  /** How long a change waits for other writers. */
+  readonly lockWaitMs?: number;
+}
+
+/** A change that waits to be written together with others. */
+interface PendingWrite {
+  /** Applies it, and returns what then tells the caller. */
+  readonly apply: (draft: Draft) => () => void;
+  readonly fail: (error: unknown) => void;
+}
+
+/** A write of `changes` that may have arrived: an answer to it did not. */
+interface UncertainWrite {
+  readonly by: string;
+  readonly answers: readonly (() => void)[];
+}
+
+const LOCK_WAIT_MS = 5000;
+const MAX_RETRY_PAUSE_MS = 100;
+/** Changes written as one. */
+const CHANGES_AT_ONCE = 64;
+/** Looks that may fail before memory counts as old, even where nothing stale is allowed. */
+const TOLERATED_POLLS = 4;
+
+const NO_USAGE: ReadonlyMap<string, Usage> = new Map();
+
+export function openVaultStore(options: VaultStoreOptions): CredentialStore {
+  return new VaultStore(options);
+}
+
+interface Opened {
+  readonly kv: KvRecords;
+  readonly mirror: Mirror;
+  readonly usage: VaultUsage;
+}
+
+class VaultStore implements CredentialStore {
+  readonly kind = 'vault';
+  readonly #options: VaultStoreOptions;
+  readonly #maxStaleMs: number;
+  readonly #listeners = new Set<(change: StoreChange) => void>();
+  #opened: Opened | undefined;
+  #outage: HkaError | undefined;
+  #poll: NodeJS.Timeout | undefined;
+  /** Fires when memory has become too old. */
+  #staleness: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+  #waiting: PendingWrite[] = [];
+  #writing: Promise<void> | undefined;
+
+  constructor(options: VaultStoreOptions) {
+    this.#options = options;
+    this.#maxStaleMs = Math.max(options.maxStaleMs, options.pollMs * TOLERATED_POLLS);
+  }
+
+  async open(): Promise<void> {
+    if (this.#opened !== undefined) return;
+    const { records, logger, checkHash } = this.#options;
+    const kv = records();
+    const announce = (change: StoreChange): void => this.#announce(change);
+    const mirror = new Mirror({ kv, logger, checkHash, announce, now: () => performance.now() });
+    try {
+      await kv.prepare();
+      await mirror.load();
+    } catch (error) {
+      throw unavailable(error);
+    }
+    if (mirror.state.journal.sequence === 0) {
+      logger.warn({ place: kv.place }, 'there are no credentials in Vault yet; is the path right?');
+    }
+    this.#opened = { kv, mirror, usage: new VaultUsage(kv) };
+    this.#staleness = setTimeout(() => this.#announce({ kind: 'all' }), this.#maxStaleMs).unref();
+    this.#planLook();
+  }
+
+  async close(): Promise<void> {
+    if (this.#opened === undefined) return;
+    this.#opened = undefined;
+    clearTimeout(this.#poll);
+    clearTimeout(this.#staleness);
+    await this.#writing;
+    await this.#looking;
+  }
+
+  health(): StoreHealth {
+    const opened = this.#opened;
+    if (opened === undefined) return { ok: false, live: false, problem: this.#notOpen().message };
+    const tooOld = this.#ageMs(opened) > this.#maxStaleMs;
+    if (this.#outage !== undefined || tooOld) {
+      return { ok: false, live: false, problem: (this.#outage ?? this.#tooOld(opened)).message };
+    }
+    const { problem } = opened.mirror;
+    return problem === undefined ? { ok: true, live: true } : { ok: true, live: false, problem };
+  }
+
+  async get(id: string): Promise<CredentialRecord | undefined> {
+    return this.#current().records.get(id);
+  }
+
+  async findByPublicId(publicId: string): Promise<CredentialRecord | undefined> {
+    return this.#current().findByPublicId(publicId);
+  }
+
+  async findByIndex(tokens: readonly string[], limit: number): Promise<readonly CredentialRecord[]> {
+    return this.#current().findByIndex(tokens, limit);
+  }
+
+  async indexLengths(): Promise<readonly IndexLength[]> {
+    return this.#current().indexLengths;
+  }
+
+  async *list(): AsyncIterable<CredentialRecord> {
+    yield* this.#current().records.values();
+  }
+
+  async find(query: CredentialQuery, page: PageRequest): Promise<Page> {
+    const { records } = this.#current();
+    if (query.unusedSince === undefined) return pageOf(records.values(), query, page, NO_USAGE);
+    const { usage } = this.#use();
+    try {
+      const used = await usage.ids();
+      const asked = [...records.values()].filter(({ id }) => used.has(id));
+      return pageOf(records.values(), query, page, await usage.of(asked));
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  async recordUse(uses: readonly Use[]): Promise<void> {
+    const { records } = this.#current();
+    const { usage } = this.#use();
+    try {
+      await usage.record(uses, records);
+    } catch (error) {
+      throw notWritten(error);
+    }
+  }
+
+  async usage(ids: readonly string[]): Promise<ReadonlyMap<string, Usage>> {
+    const { records } = this.#current();
+    const { usage } = this.#use();
+    const asked = [...new Set(ids)].map((id) => records.get(id)).filter((record) => record !== undefined);
+    try {
+      return await usage.of(asked);
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  async insert(records: readonly CredentialRecord[]): Promise<void> {
+    this.#use();
+    if (records.length === 0) return;
+    await this.#write((draft) => draft.insert(records));
+  }
+
+  update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord> {
+    return this.#write((draft) => draft.update(id, patch, expectedVersion));
+  }
+
+  rotate(id: string, rotation: KeyRotation, expectedVersion?: number): Promise<CredentialRecord> {
+    return this.#write((draft) => draft.rotate(id, rotation, expectedVersion));
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#write((draft) => draft.remove(id));
+    try {
+      await this.#opened?.usage.forget(id);
+    } catch (error) {
+      this.#options.logger.warn(
+        { err: describeError(error), id },
+        'a credential was removed, but when it was used could not be; that counts no longer',
+      );
+    }
+  }
+
+  replaceHash(replacement: HashReplacement): Promise<boolean> {
+    return this.#write((draft) => draft.replaceHash(replacement));
+  }
+
+  onChange(listener: (change: StoreChange) => void): () => void {
+    const own = (change: StoreChange): void => listener(change);
+    this.#listeners.add(own);
+    return () => void this.#listeners.delete(own);
+  }
+
+  #announce(change: StoreChange): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(change);
+      } catch (error) {
+        this.#options.logger.error(
+          { err: describeError(error) },
+          'a listener to changes of the credentials failed',
+        );
+      }
+    }
+  }
+
+  #use(): Opened {
+    if (this.#opened === undefined) throw this.#notOpen();
+    return this.#opened;
+  }
+
+  #notOpen(): HkaError {
+    return new HkaError('HKA_STORE_UNAVAILABLE', 'the credential store in Vault is not open');
+  }
+
+  #current(): Snapshot {
+    const opened = this.#use();
+    if (this.#ageMs(opened) > this.#maxStaleMs) throw this.#outage ?? this.#tooOld(opened);
+    return opened.mirror.state.snapshot;
+  }
+
+  #ageMs({ mirror }: Opened): number {
+    return performance.now() - mirror.asOf;
+  }
+
+  #tooOld({ kv }: Opened): HkaError {
+    return new HkaError(
+      'HKA_STORE_UNAVAILABLE',
+      `${kv.place}: no look at the credentials in Vault has come back for more than ${this.#maxStaleMs} ms`,
+    );
+  }
+
+  #planLook(): void {
+    const again = (): void => {
+      this.#looking = undefined;
+      if (this.#opened !== undefined) this.#planLook();
+    };
+    this.#poll = setTimeout(() => {
+      // How it failed is kept and logged in there.
+      this.#looking = this.#refresh().then(again, again);
+    }, this.#options.pollMs).unref();
+  }
+
+  /** Takes over what others have changed. Rejects with HKA_STORE_UNAVAILABLE or HKA_STORE_CORRUPT. */
+  async #refresh(): Promise<void> {
+    const { kv, mirror } = this.#use();
+    const { logger } = this.#options;
+    try {
+      await mirror.refresh();
+    } catch (error) {
+      const fault = unavailable(error);
+      if (this.#outage === undefined) {
+        logger.error(
+          { err: describeError(fault), place: kv.place, staleMs: this.#maxStaleMs },
+          'the credentials in Vault are out of reach; those in memory are used on for a while',
+        );
+      }
+      this.#outage = fault;
+      throw fault;
+    }
+    if (this.#opened === undefined) return;
+    this.#staleness?.refresh();
+    if (this.#outage === undefined) return;
+    this.#outage = undefined;
+    logger.info({ place: kv.place }, 'the credentials in Vault are back');
+  }
+
+  #write<T>(change: (draft: Draft) => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#use();
+      this.#waiting.push({
+        apply: (draft) => {
+          try {
+            const result = change(draft);
+            return () => resolve(result);
+          } catch (error) {
+            return () => reject(error);
+          }
+        },
+        fail: reject,
+      });
+      this.#writing ??= this.#writeWaiting();
+    });
+  }
+
+  /** Changes that came in while one was being written become one. */
+  async #writeWaiting(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0) {
+        const batch = this.#waiting.splice(0, CHANGES_AT_ONCE);
+        try {
+          for (const answer of await this.#commit(batch)) answer();
+        } catch (error) {
+          // Together they may be too large for one entry; one by one, only that one is which is.
+          if (batch.length > 1 && isHkaError(error) && error.code === 'HKA_USAGE') {
+            await this.#writeSingly(batch);
+          } else {
+            for (const { fail } of batch) fail(notWritten(error));
+          }
+        }
+      }
+    } finally {
+      // In the same turn as the last look at `#waiting`: a change in between would be forgotten.
+      this.#writing = undefined;
+    }
+  }
+
+  async #writeSingly(batch: readonly PendingWrite[]): Promise<void> {
+    for (const pending of batch) {
+      try {
+        for (const answer of await this.#commit([pending])) answer();
+      } catch (error) {
+        pending.fail(notWritten(error));
+      }
+    }
+  }
+
+  async #commit(batch: readonly PendingWrite[]): Promise<readonly (() => void)[]> {
+    const until = performance.now() + (this.#options.lockWaitMs ?? LOCK_WAIT_MS);
+    const uncertain: UncertainWrite[] = [];
+    for (let attempt = 0; ; attempt += 1) {
+      const { kv, mirror } = this.#use();
+      try {
+        await this.#refresh();
+      } catch (error) {
+        throw uncertain.length > 0 ? inDoubt(error) : error;
+      }
+      const arrived = uncertain.find(({ by }) => isListed(mirror.state, by));
+      if (arrived !== undefined) {
+        await this.#completed();
+        return arrived.answers;
+      }
+      const base = await mirror.carryOut();
+      const draft = new Draft(base.snapshot, this.#options.checkHash);
+      const answers = batch.map(({ apply }) => apply(draft));
+      const { entries, added } = differences(base, draft);
+      if (entries.length === 0) return answers;
+      const by = randomBytes(9).toString('base64url');
+      const journal = nextJournal(base.journal, entries, { by, added });
+      try {
+        const version = await kv.write(CHANGES, journalData(journal), base.version);
+        if (version !== undefined) {
+          const ids = entries.map(({ name }) => name.slice(0, UUID_LENGTH));
+          const change = { kind: 'some', ids, added } as const;
+          // The change is made. Who listens here must know of it, whatever has become of Vault since.
+          if (!mirror.committed(base, journal, version, change)) {
+            await this.#refresh().catch(() => this.#announce(change));
+          }
+          await this.#completed();
+          return answers;
+        }
+      } catch (error) {
+        if (!mayHaveArrived(error)) throw error;
+        uncertain.push({ by, answers });
+      }
+      if (performance.now() > until) {
+        const what = `${kv.place}/${CHANGES} is written by others all the time`;
+        const locked = new HkaError('HKA_STORE_LOCKED', what);
+        throw uncertain.length > 0 ? inDoubt(locked) : locked;
+      }
+      await delay(Math.random() * Math.min(MAX_RETRY_PAUSE_MS, 4 * 2 ** attempt));
+    }
+  }
+
+  /** After a change: what is left to do, which any later writer would do as well. */
+  async #completed(): Promise<void> {
+    const { mirror } = this.#use();
+    try {
+      await mirror.carryOut();
+    } catch (error) {
+      this.#options.logger.warn(
+        { err: describeError(error) },
+        'a change of the credentials is made, but not yet in their entries; the next change sees to it',
+      );
+      return;
+    }
+    try {
+      await mirror.clearMarks();
+    } catch (error) {
+      this.#options.logger.debug({ err: describeError(error) }, 'marks of removed credentials stay for now');
+    }
+  }
+}
+
+const UUID_LENGTH = 36;
+
+function isListed({ journal }: MirrorState, by: string): boolean {
+  return journal.recent.some((change) => change.by === by);
+}
+
+/** What the draft has changed, as entries of the next change. */
+function differences(
+  { snapshot, names, journal }: MirrorState,
+  { records }: Draft,
+): { readonly entries: Entry[]; readonly added: boolean } {
+  const sequence = journal.sequence + 1;
+  const entries: Entry[] = [];
+  let added = false;
+  for (const [id, record] of records) {
+    if (snapshot.records.get(id) === record) continue;
+    const name = names.get(id);
+    added ||= name === undefined;
+    entries.push({ name: name ?? nameOf(id, sequence), sequence, state: { kind: 'live', record } });
+  }
+  for (const [id, name] of names) {
+    if (records.has(id)) continue;
+    entries.push({ name, sequence, state: { kind: 'removed', at: Date.now() } });
+  }
+  return { entries, added };
+}
+
+/** Whether Vault may have done what it did not confirm. */
+function mayHaveArrived(error: unknown): boolean {
+  if (!isHkaError(error)) return false;
+  const { code } = error;
+  return code === 'HKA_VAULT_UNAVAILABLE' || code === 'HKA_VAULT_TIMEOUT' || code === 'HKA_VAULT_MALFORMED';
+}
+
+/** As the caller of a read is told it. */
+function unavailable(error: unknown): HkaError {
+  const fault = toHkaError(error);
+  if (!fault.code.startsWith('HKA_VAULT_') && fault.code !== 'HKA_DRAINING') return fault;
+  return new HkaError('HKA_STORE_UNAVAILABLE', `the credentials in Vault: ${fault.message}`, {
+    details: { ...fault.details, vault: fault.code },
+  });
+}
+
+/** As the caller of a write is told it: lacking rights will not go away by themselves. */
+function notWritten(error: unknown): HkaError {
+  const fault = toHkaError(error);
+  if (fault.code !== 'HKA_VAULT_FORBIDDEN') return unavailable(fault);
+  return new HkaError('HKA_STORE_WRITE_FAILED', `the credentials in Vault: ${fault.message}`, {
+    details: { ...fault.details, vault: fault.code },
+  });
+}
+
+function inDoubt(error: unknown): HkaError {
+  const fault = unavailable(error);
+  return new HkaError(
+    'HKA_STORE_UNAVAILABLE',
+    `${fault.message}. Whether the change was made is not known: look before you repeat it`,
+    { details: fault.details },
+  );
+}
