@@ -1,5 +1,5 @@
 /** `keys create|list|show|update|rotate|revoke|delete|verify`. A key leaves these commands once, when it is made, and enters only by stdin. */
-import { parsePhc } from '../keys/phc.ts';
+import { describe } from '../admin/describe.ts';
 import { KeyVerifier } from '../keys/verifier.ts';
 import { HkaError } from '../lib/errors.ts';
 import { stateOf, STATES, type CredentialRecord, type CredentialState } from '../store/record.ts';
@@ -269,33 +269,4 @@ async function readKey(io: Io): Promise<string> {
     throw new HkaError('HKA_USAGE', `${lines.length} lines on stdin; one key on one line is allowed`);
   }
   return key;
-}
-
-/** What may be shown of a record: everything but hash, MAC and index. */
-export function describe(record: CredentialRecord, nowMs: number, usage?: Usage): Record<string, unknown> {
-  const { memoryKib, time, parallelism } = parsePhc(record.hash);
-  return {
-    id: record.id,
-    consumer: record.consumer,
-    ...(record.name === undefined ? {} : { name: record.name }),
-    state: stateOf(record, nowMs),
-    kind: record.lookup.kind,
-    tags: record.tags,
-    created_at: isoTime(record.createdAt),
-    ...(record.expiresAt === undefined ? {} : { expires_at: isoTime(record.expiresAt) }),
-    ...(record.revokedAt === undefined ? {} : { revoked_at: isoTime(record.revokedAt) }),
-    ...(record.revokedReason === undefined ? {} : { revoked_reason: record.revokedReason }),
-    ...(usage?.lastUsedAt === undefined ? {} : { last_used_at: isoTime(usage.lastUsedAt) }),
-    ...(record.previous === undefined
-      ? {}
-      : {
-          previous: {
-            until: isoTime(record.previous.until),
-            used_by: (usage?.retiringClients ?? []).map(({ client, at }) => ({ client, at: isoTime(at) })),
-          },
-        }),
-    argon2: { m: memoryKib, t: time, p: parallelism },
-    pepper: record.pepper,
-    version: record.version,
-  };
 }

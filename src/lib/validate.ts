@@ -12,6 +12,9 @@ export interface Violation {
   message: string;
 }
 
+/** Longest part of a field's name that is repeated. */
+const MAX_NAME = 100;
+
 const compiled = new WeakMap<object, ValidateFunction>();
 
 function compile(schema: object): ValidateFunction {
@@ -57,6 +60,7 @@ export function kindOf(value: unknown): string {
 }
 
 function article(type: string): string {
+  if (type === 'null') return type;
   return /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
 }
 
@@ -86,14 +90,20 @@ function violationOf(error: ErrorObject): Violation {
     case 'additionalProperties': {
       const names = Object.keys(schema.properties ?? {}).join(', ');
       return {
-        path: join(path, String(params['additionalProperty'])),
+        path: join(path, String(params['additionalProperty']).slice(0, MAX_NAME)),
         message: `is not a known field; allowed here: ${names}`,
       };
     }
     case 'required':
       return { path: join(path, String(params['missingProperty'])), message: 'is missing' };
     case 'type':
-      return { path, message: `must be ${article(String(params['type']))}, found ${found(error)}` };
+      return {
+        path,
+        message: `must be ${[params['type']]
+          .flat()
+          .map((type) => article(String(type)))
+          .join(' or ')}, found ${found(error)}`,
+      };
     case 'enum':
       return {
         path,
