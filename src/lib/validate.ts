@@ -4,6 +4,7 @@
  */
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { HkaError } from './errors.ts';
+import { parseRfc3339 } from './rfc3339.ts';
 
 export interface Violation {
   /** Where: `server.socket_mode`, `credentials[3].hash`. Empty for the whole document. */
@@ -15,12 +16,26 @@ export interface Violation {
 /** Longest part of a field's name that is repeated. */
 const MAX_NAME = 100;
 
+const FORMATS: Readonly<Record<string, string>> = {
+  'date-time': 'a time as in RFC 3339, such as 2027-01-31T00:00:00Z',
+  uuid: 'a UUID',
+};
+
 const compiled = new WeakMap<object, ValidateFunction>();
 
 function compile(schema: object): ValidateFunction {
   const known = compiled.get(schema);
   if (known !== undefined) return known;
-  const ajv = new Ajv2020({ allErrors: true, verbose: true, useDefaults: true, strict: true });
+  const ajv = new Ajv2020({
+    allErrors: true,
+    verbose: true,
+    useDefaults: true,
+    strict: true,
+    formats: {
+      'date-time': (text: string) => parseRfc3339(text) !== undefined,
+      uuid: /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i,
+    },
+  });
   ajv.addVocabulary([
     'x-unit',
     'x-kong-match',
@@ -126,6 +141,11 @@ function violationOf(error: ErrorObject): Violation {
       return {
         path,
         message: `must not be longer than ${String(params['limit'])} characters, found ${found(error)}`,
+      };
+    case 'format':
+      return {
+        path,
+        message: `must be ${FORMATS[String(params['format'])] ?? String(params['format'])}, found ${found(error)}`,
       };
     case 'pattern':
       return {
