@@ -9,7 +9,7 @@ import type { Secret } from '../lib/secret.ts';
 import type { KeyHasher } from '../keys/hasher.ts';
 import { importHash, issueKey, makeKey, recordGenerated } from '../keys/issue.ts';
 import type { PepperRing } from '../keys/pepper.ts';
-import { notFound } from '../store/changes.ts';
+import { assertVersion, notFound } from '../store/changes.ts';
 import { stateOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
 import type { CredentialPatch, CredentialQuery, CredentialStore, Page, Usage } from '../store/store.ts';
 import type { Actor, AuditLog } from './audit-log.ts';
@@ -29,6 +29,8 @@ export interface RotateRequest {
   readonly overlapMs: number;
   /** The version that the caller has seen: HKA_CONFLICT when it is another by now. */
   readonly version?: number;
+  /** Public id of the new key, in place of a random one: so a repeated request can be told. */
+  readonly publicId?: string;
 }
 
 export interface Issued {
@@ -159,7 +161,7 @@ export class CredentialService {
    * A new key under the same id; the one before stays good for the overlap, then it is revoked by itself. Throws
    * HKA_CREDENTIAL_NOT_FOUND, HKA_CONFLICT (also for a credential that is revoked or expired), HKA_USAGE.
    */
-  rotate(actor: Actor, id: string, { overlapMs, version }: RotateRequest): Promise<Issued> {
+  rotate(actor: Actor, id: string, { overlapMs, version, publicId }: RotateRequest): Promise<Issued> {
     return this.#audited(actor, 'rotate', id, { overlap_seconds: overlapMs / 1000 }, async () => {
       const { store, hasher, prefix, clock } = this.#deps;
       if (!Number.isSafeInteger(overlapMs) || overlapMs < 0 || overlapMs > MAX_OVERLAP_MS) {
@@ -171,7 +173,7 @@ export class CredentialService {
         throw new HkaError('HKA_CONFLICT', `credential ${id} is ${state}; issue a new one in its place`);
       }
       const { current } = await this.#deps.peppers();
-      const { key, stored } = await makeKey(prefix, current, hasher);
+      const { key, stored } = await makeKey(prefix, current, hasher, publicId);
       const previousUntil = overlapMs === 0 ? undefined : clock.now() + overlapMs;
       // Of two who rotate at once one wins: the other one's overlap would end a key that has just been handed out.
       const rotated = await store.rotate(id, { ...stored, previousUntil }, version ?? record.version);
@@ -179,24 +181,26 @@ export class CredentialService {
     });
   }
 
-  /** Once more, it changes nothing: the first reason and time stay. Throws HKA_CREDENTIAL_NOT_FOUND. */
-  revoke(actor: Actor, id: string, reason: string | undefined): Promise<CredentialRecord> {
+  /** Once more, it changes nothing: the first reason and time stay. Throws HKA_CREDENTIAL_NOT_FOUND, HKA_CONFLICT. */
+  revoke(actor: Actor, id: string, reason: string | undefined, version?: number): Promise<CredentialRecord> {
     return this.#audited(actor, 'revoke', id, { reason }, async () => {
       const record = await this.get(id);
+      assertVersion(record, version);
       if (record.revokedAt !== undefined) return { target: id, result: record };
-      const revoked = await this.#deps.store.update(id, {
+      const patch = {
         revokedAt: this.#deps.clock.now(),
         ...(reason === undefined ? {} : { revokedReason: reason }),
-      });
+      };
+      const revoked = await this.#deps.store.update(id, patch, version);
       return { target: id, result: revoked };
     });
   }
 
-  /** Throws HKA_CREDENTIAL_NOT_FOUND. */
-  remove(actor: Actor, id: string): Promise<void> {
+  /** Throws HKA_CREDENTIAL_NOT_FOUND, HKA_CONFLICT. */
+  remove(actor: Actor, id: string, version?: number): Promise<void> {
     return this.#audited(actor, 'delete', id, {}, async () => ({
       target: id,
-      result: await this.#deps.store.remove(id),
+      result: await this.#deps.store.remove(id, version),
     }));
   }
 

@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { kongPluginDump, PLUGIN_NAME, VERSION } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
 import type { CredentialSession } from './credentials.ts';
+import type { TokenOptions } from './admin.ts';
 import type { RolesOptions } from './db.ts';
 import type { ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
@@ -155,6 +156,42 @@ function build(io: Io, finish: (code: number) => void): Command {
     const { serve } = await import('./serve.ts');
     finish(await serve(options.config));
   });
+
+  withConfig(
+    command(program, 'admin', 'run the HTTP admin service (issue, rotate, revoke and find keys)', [
+      'hashed-key-auth admin --config /etc/hashed-key-auth/hashed-key-auth.yaml',
+      'curl --unix-socket /etc/hashed-key-auth/admin.sock http://admin/hashed-key-auths',
+    ]),
+  ).action(async (options: CommonOptions) => {
+    const { runAdmin } = await import('./admin.ts');
+    finish(await runAdmin(options.config));
+  });
+
+  const adminToken = program.command('admin-token').description('tokens for the HTTP admin service');
+  withConfig(
+    command(
+      adminToken,
+      'create',
+      'make a token: it is printed once, on stdout, its entry for the configuration on stderr',
+      [
+        'hashed-key-auth admin-token create --name ops --role admin',
+        'hashed-key-auth admin-token create --name ci --role issuer --consumers ci-runner --tags ci',
+      ],
+    ),
+  )
+    .requiredOption('--name <name>', 'name of the token, in the audit log')
+    .requiredOption('--role <role>', 'admin, issuer or auditor')
+    .option(
+      '--consumers <consumers>',
+      'ids or usernames of the only consumers it reaches, separated by commas',
+    )
+    .option('--tags <tags>', 'it reaches only credentials with one of these tags, separated by commas')
+    .action(
+      inSession(async (session, output, options: CommonOptions & TokenOptions) => {
+        const { createAdminToken } = await import('./admin.ts');
+        return createAdminToken(session, output, options);
+      }),
+    );
 
   command(program, 'dump', "print a plugin's description for Kong's pluginserver_…_query_cmd", [
     'hashed-key-auth dump hashed-key-auth',

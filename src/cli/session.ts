@@ -28,16 +28,22 @@ export class CliSession implements CredentialSession {
   #vault: Vault | undefined;
   #peppers: Promise<PepperRing> | undefined;
 
-  constructor(configFile: string | undefined) {
+  /** `parts`: in place of those for a command that ends by itself. */
+  constructor(
+    configFile: string | undefined,
+    parts: { readonly logger?: Logger; readonly hasher?: KeyHasher } = {},
+  ) {
     this.config = loadConfig(findConfigFile(configFile));
     // A command's result is its output; only what is wrong is worth a log line.
-    this.logger = createLogger(this.config.log.level === 'debug' ? 'debug' : 'warn');
+    this.logger = parts.logger ?? createLogger(this.config.log.level === 'debug' ? 'debug' : 'warn');
     const { memoryKib, time, parallelism } = this.config.argon2;
     // Commands are not in front of traffic: all cores, and nothing is refused for waiting.
-    this.hasher = new KeyHasher(
-      { memoryKib, time, parallelism },
-      { concurrency: availableParallelism(), maxWaiting: 1_000_000, maxWaitMs: 2_000_000_000 },
-    );
+    this.hasher =
+      parts.hasher ??
+      new KeyHasher(
+        { memoryKib, time, parallelism },
+        { concurrency: availableParallelism(), maxWaiting: 1_000_000, maxWaitMs: 2_000_000_000 },
+      );
   }
 
   async store(): Promise<CredentialStore> {
@@ -65,11 +71,23 @@ export class CliSession implements CredentialSession {
     return loadPeppers(this.config, this.#vault);
   }
 
+  /** Read once. A failure is not remembered: Vault may be back at the next call. */
+  rememberedPeppers(): Promise<PepperRing> {
+    if (this.#peppers === undefined) {
+      const reading = this.peppers();
+      this.#peppers = reading;
+      reading.catch(() => {
+        if (this.#peppers === reading) this.#peppers = undefined;
+      });
+    }
+    return this.#peppers;
+  }
+
   async service(): Promise<CredentialService> {
     const audit = this.auditLog();
     return new CredentialService({
       store: await this.store(),
-      peppers: () => (this.#peppers ??= this.peppers()),
+      peppers: () => this.rememberedPeppers(),
       hasher: this.hasher,
       prefix: this.config.keys.prefix,
       clock: systemClock,
@@ -83,7 +101,7 @@ export class CliSession implements CredentialSession {
   }
 
   auditLog(): AuditLog {
-    return new AuditLog(this.config.audit.path, () => (this.#peppers ??= this.peppers()), systemClock);
+    return new AuditLog(this.config.audit.path, () => this.rememberedPeppers(), systemClock);
   }
 
   /** Who runs the command. */

@@ -772,6 +772,165 @@ export const serverConfigSchema = {
         }
       }
     },
+    "admin": {
+      "description": "The HTTP admin service (`hashed-key-auth admin`). Loopback or a Unix socket; other addresses need TLS and tokens.",
+      "type": "object",
+      "additionalProperties": false,
+      "default": {},
+      "properties": {
+        "listen": {
+          "description": "Where it listens: unix:PATH (mode 0600), 127.0.0.1:PORT, [::1]:PORT or localhost:PORT; any other ADDRESS:PORT needs tls and tokens.",
+          "type": "string",
+          "minLength": 1,
+          "default": "unix:admin.sock"
+        },
+        "allow": {
+          "description": "Client addresses and networks that may connect, such as 10.1.0.0/16. Others get 403 before anything else. Default: all.",
+          "type": "array",
+          "minItems": 1,
+          "maxItems": 256,
+          "items": {
+            "description": "An address, or a network in CIDR form.",
+            "type": "string",
+            "minLength": 2,
+            "maxLength": 64
+          }
+        },
+        "rate_limit_per_second": {
+          "description": "Requests that one token, or one address without a token, may send each second; twice as many at once.",
+          "type": "integer",
+          "minimum": 1,
+          "maximum": 100000,
+          "default": 50
+        },
+        "tls": {
+          "description": "TLS for the service. Needed for every address that is not loopback.",
+          "type": "object",
+          "additionalProperties": false,
+          "required": [
+            "cert_file",
+            "key_file"
+          ],
+          "properties": {
+            "cert_file": {
+              "description": "PEM file of the certificate and those it hangs on.",
+              "type": "string",
+              "minLength": 1
+            },
+            "key_file": {
+              "description": "PEM file of its key, mode 0600 or stricter.",
+              "type": "string",
+              "minLength": 1
+            },
+            "client_ca_file": {
+              "description": "PEM file of the CA that signs client certificates; with it, clients without one are refused.",
+              "type": "string",
+              "minLength": 1
+            }
+          }
+        },
+        "tokens": {
+          "description": "Who may use the service. `hashed-key-auth admin-token create` prints an entry. On a Unix socket without tokens, whoever may open it is admin.",
+          "type": "array",
+          "default": [],
+          "maxItems": 1000,
+          "items": {
+            "description": "One token, as a hash.",
+            "type": "object",
+            "additionalProperties": false,
+            "required": [
+              "name",
+              "role",
+              "public_id",
+              "mac",
+              "hash",
+              "pepper"
+            ],
+            "properties": {
+              "name": {
+                "description": "Name for people and the audit log.",
+                "type": "string",
+                "pattern": "^[A-Za-z0-9._-]{1,64}$"
+              },
+              "role": {
+                "description": "admin: everything. issuer: all but delete and audit log. auditor: reads credentials, audit log and metrics.",
+                "type": "string",
+                "enum": [
+                  "admin",
+                  "issuer",
+                  "auditor"
+                ]
+              },
+              "consumers": {
+                "description": "Ids or usernames of the only consumers whose credentials it sees and touches.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1000,
+                "items": {
+                  "description": "Id or username of a consumer.",
+                  "type": "string",
+                  "minLength": 1,
+                  "maxLength": 1024
+                }
+              },
+              "tags": {
+                "description": "It sees and touches only credentials with one of these tags.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 64,
+                "items": {
+                  "description": "One tag.",
+                  "type": "string",
+                  "minLength": 1,
+                  "maxLength": 256
+                }
+              },
+              "public_id": {
+                "description": "The id inside the token.",
+                "type": "string",
+                "pattern": "^[0-9A-Za-z]{12}$"
+              },
+              "mac": {
+                "description": "32 bits of a keyed hash of the token, in hex: refuses wrong tokens without argon2.",
+                "type": "string",
+                "pattern": "^[0-9a-f]{8}$"
+              },
+              "hash": {
+                "description": "argon2id hash of the token, as a PHC string.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 512
+              },
+              "pepper": {
+                "description": "The pepper version of hash and mac.",
+                "type": "string",
+                "pattern": "^[A-Za-z0-9._-]{1,32}$"
+              }
+            }
+          }
+        }
+      }
+    },
+    "kong": {
+      "description": "Kong's Admin API, for checking that a consumer exists before a key is issued. Without it consumers are taken as given.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": [
+        "admin_url"
+      ],
+      "properties": {
+        "admin_url": {
+          "description": "Base address, such as http://127.0.0.1:8001. Plain http with a token on loopback only.",
+          "type": "string",
+          "pattern": "^https?://[^\\s/?#@]+(/[^\\s?#@]*)?$"
+        },
+        "admin_token_file": {
+          "description": "File with the Kong-Admin-Token, mode 0600 or stricter.",
+          "type": "string",
+          "minLength": 1
+        }
+      }
+    },
     "metrics": {
       "description": "Counts for Prometheus, at /metrics. Without this section there are none.",
       "type": "object",

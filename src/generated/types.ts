@@ -230,6 +230,50 @@ export interface ServerConfig {
     /** File that entries are added to, mode 0600. */
     path: string;
   };
+  /** The HTTP admin service (`hashed-key-auth admin`). Loopback or a Unix socket; other addresses need TLS and tokens. */
+  admin: {
+    /** Where it listens: unix:PATH (mode 0600), 127.0.0.1:PORT, [::1]:PORT or localhost:PORT; any other ADDRESS:PORT needs tls and tokens. */
+    listen: string;
+    /** Client addresses and networks that may connect, such as 10.1.0.0/16. Others get 403 before anything else. Default: all. */
+    allow?: (string)[];
+    /** Requests that one token, or one address without a token, may send each second; twice as many at once. */
+    rate_limit_per_second: number;
+    /** TLS for the service. Needed for every address that is not loopback. */
+    tls?: {
+      /** PEM file of the certificate and those it hangs on. */
+      cert_file: string;
+      /** PEM file of its key, mode 0600 or stricter. */
+      key_file: string;
+      /** PEM file of the CA that signs client certificates; with it, clients without one are refused. */
+      client_ca_file?: string;
+    };
+    /** Who may use the service. `hashed-key-auth admin-token create` prints an entry. On a Unix socket without tokens, whoever may open it is admin. */
+    tokens: ({
+      /** Name for people and the audit log. */
+      name: string;
+      /** admin: everything. issuer: all but delete and audit log. auditor: reads credentials, audit log and metrics. */
+      role: 'admin' | 'issuer' | 'auditor';
+      /** Ids or usernames of the only consumers whose credentials it sees and touches. */
+      consumers?: (string)[];
+      /** It sees and touches only credentials with one of these tags. */
+      tags?: (string)[];
+      /** The id inside the token. */
+      public_id: string;
+      /** 32 bits of a keyed hash of the token, in hex: refuses wrong tokens without argon2. */
+      mac: string;
+      /** argon2id hash of the token, as a PHC string. */
+      hash: string;
+      /** The pepper version of hash and mac. */
+      pepper: string;
+    })[];
+  };
+  /** Kong's Admin API, for checking that a consumer exists before a key is issued. Without it consumers are taken as given. */
+  kong?: {
+    /** Base address, such as http://127.0.0.1:8001. Plain http with a token on loopback only. */
+    admin_url: string;
+    /** File with the Kong-Admin-Token, mode 0600 or stricter. */
+    admin_token_file?: string;
+  };
   /** Counts for Prometheus, at /metrics. Without this section there are none. */
   metrics?: {
     /** Loopback address and port, such as 127.0.0.1:9464. */

@@ -33,9 +33,12 @@ export type ParsedKey =
   /** Anything else: perhaps an imported key. */
   | { readonly kind: 'foreign' };
 
-/** Makes a new key. `prefix` must match the configuration's pattern. */
-export function generateKey(prefix: string, random: (size: number) => Buffer = randomBytes): IssuedKey {
-  const publicId = randomBase62(PUBLIC_ID_LENGTH, random);
+/** Makes a new key. `prefix` must match the configuration's pattern. `publicId`: in place of a random one. */
+export function generateKey(
+  prefix: string,
+  random: (size: number) => Buffer = randomBytes,
+  publicId = randomBase62(PUBLIC_ID_LENGTH, random),
+): IssuedKey {
   const secret = encodeBase62(BigInt(`0x${random(32).toString('hex')}`), SECRET_LENGTH);
   const stem = `${prefix}_${publicId}${secret}`;
   return { key: new Secret(stem + checksum(stem)), publicId };

@@ -31,13 +31,17 @@ export async function issueKey(
   return { key, record: { ...common(wanted), ...stored } };
 }
 
-/** Makes a key, and what it is verified with. The key in the result is the only copy there will ever be. */
+/**
+ * Makes a key, and what it is verified with. The key in the result is the only copy there will ever be. `wantedId`: its
+ * public id, in place of a random one.
+ */
 export async function makeKey(
   prefix: string,
   pepper: PepperVersion,
   hasher: KeyHasher,
+  wantedId?: string,
 ): Promise<{ key: Secret; stored: KeyRecord }> {
-  const { key, publicId } = generateKey(prefix);
+  const { key, publicId } = generateKey(prefix, undefined, wantedId);
   return { key, stored: await storedKey(key, publicId, pepper, hasher) };
 }
 

@@ -2,8 +2,8 @@
  * The pepper: 32 or more secret bytes that are mixed into every hash and live apart from the store. A stolen store alone
  * gives nothing to test guesses against. Several versions live side by side; each credential names the one it uses.
  *
- * From each version HKDF (RFC 5869) derives the keys of the 32-bit MAC and of the look-up index, so that neither tells
- * anything about the other or about argon2's secret.
+ * From each version HKDF (RFC 5869) derives the keys of the 32-bit MAC, the look-up index, the audit log and repeated
+ * requests, so that none tells anything about another or about argon2's secret.
  */
 import { createSecretKey, hkdfSync, randomBytes, type KeyObject } from 'node:crypto';
 import { HkaError } from '../lib/errors.ts';
@@ -22,6 +22,8 @@ export interface PepperVersion {
   readonly indexKey: KeyObject;
   /** Of the audit log's chain. */
   readonly auditKey: KeyObject;
+  /** Turns what a client calls a request into the id of what the request makes. */
+  readonly idempotencyKey: KeyObject;
 }
 
 export class PepperRing {
@@ -87,6 +89,7 @@ export function pepperVersion(id: string, bytes: Buffer): PepperVersion {
     macKey: derive(bytes, 'hashed-key-auth mac v1'),
     indexKey: derive(bytes, 'hashed-key-auth index v1'),
     auditKey: derive(bytes, 'hashed-key-auth audit v1'),
+    idempotencyKey: derive(bytes, 'hashed-key-auth idempotency v1'),
   };
 }
 

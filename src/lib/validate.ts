@@ -4,6 +4,7 @@
  */
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { HkaError } from './errors.ts';
+import { parseRfc3339 } from './rfc3339.ts';
 
 export interface Violation {
   /** Where: `server.socket_mode`, `credentials[3].hash`. Empty for the whole document. */
@@ -12,12 +13,29 @@ export interface Violation {
   message: string;
 }
 
+/** Longest part of a field's name that is repeated. */
+const MAX_NAME = 100;
+
+const FORMATS: Readonly<Record<string, string>> = {
+  'date-time': 'a time as in RFC 3339, such as 2027-01-31T00:00:00Z',
+  uuid: 'a UUID',
+};
+
 const compiled = new WeakMap<object, ValidateFunction>();
 
 function compile(schema: object): ValidateFunction {
   const known = compiled.get(schema);
   if (known !== undefined) return known;
-  const ajv = new Ajv2020({ allErrors: true, verbose: true, useDefaults: true, strict: true });
+  const ajv = new Ajv2020({
+    allErrors: true,
+    verbose: true,
+    useDefaults: true,
+    strict: true,
+    formats: {
+      'date-time': (text: string) => parseRfc3339(text) !== undefined,
+      uuid: /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i,
+    },
+  });
   ajv.addVocabulary([
     'x-unit',
     'x-kong-match',
@@ -57,6 +75,7 @@ export function kindOf(value: unknown): string {
 }
 
 function article(type: string): string {
+  if (type === 'null') return type;
   return /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
 }
 
@@ -86,14 +105,20 @@ function violationOf(error: ErrorObject): Violation {
     case 'additionalProperties': {
       const names = Object.keys(schema.properties ?? {}).join(', ');
       return {
-        path: join(path, String(params['additionalProperty'])),
+        path: join(path, String(params['additionalProperty']).slice(0, MAX_NAME)),
         message: `is not a known field; allowed here: ${names}`,
       };
     }
     case 'required':
       return { path: join(path, String(params['missingProperty'])), message: 'is missing' };
     case 'type':
-      return { path, message: `must be ${article(String(params['type']))}, found ${found(error)}` };
+      return {
+        path,
+        message: `must be ${[params['type']]
+          .flat()
+          .map((type) => article(String(type)))
+          .join(' or ')}, found ${found(error)}`,
+      };
     case 'enum':
       return {
         path,
@@ -116,6 +141,11 @@ function violationOf(error: ErrorObject): Violation {
       return {
         path,
         message: `must not be longer than ${String(params['limit'])} characters, found ${found(error)}`,
+      };
+    case 'format':
+      return {
+        path,
+        message: `must be ${FORMATS[String(params['format'])] ?? String(params['format'])}, found ${found(error)}`,
       };
     case 'pattern':
       return {

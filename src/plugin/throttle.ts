@@ -8,81 +8,10 @@
  * buckets that were used least recently are forgotten first.
  */
 import { isIPv6 } from 'node:net';
-import { LRUCache } from 'lru-cache';
 import type { Lifetime } from '../lib/abortable.ts';
 import { Alarms } from '../lib/alarms.ts';
+import { Buckets } from '../lib/buckets.ts';
 import type { Clock } from '../lib/clock.ts';
-
-export interface BucketOptions {
-  /** Failures allowed at once. */
-  readonly burst: number;
-  /** Failures that become allowed again each second. */
-  readonly perSecond: number;
-  readonly maxEntries: number;
-}
-
-interface Bucket {
-  tokens: number;
-  at: number;
-}
-
-export class FailureBuckets {
-  /** The limits are shared among so many that each count for themselves. */
-  among = 1;
-  readonly #options: BucketOptions;
-  readonly #clock: Clock;
-  readonly #buckets: LRUCache<string, Bucket>;
-
-  constructor(options: BucketOptions, clock: Clock) {
-    this.#options = options;
-    this.#clock = clock;
-    this.#buckets = new LRUCache({ max: options.maxEntries });
-  }
-
-  get size(): number {
-    return this.#buckets.size;
-  }
-
-  get #burst(): number {
-    return Math.max(1, this.#options.burst / this.among);
-  }
-
-  get #perSecond(): number {
-    return this.#options.perSecond / this.among;
-  }
-
-  /** Counts a failure of `who`; false when there was none left. */
-  charge(who: string): boolean {
-    let bucket = this.#buckets.get(who);
-    if (bucket === undefined) {
-      bucket = { tokens: this.#burst, at: this.#clock.now() };
-      this.#buckets.set(who, bucket);
-    }
-    if (this.#refill(bucket) < 1) return false;
-    bucket.tokens -= 1;
-    return true;
-  }
-
-  /** Takes back a failure that was none. */
-  refund(who: string): void {
-    const bucket = this.#buckets.get(who);
-    if (bucket !== undefined) bucket.tokens = Math.min(this.#burst, bucket.tokens + 1);
-  }
-
-  /** Seconds until a failure is allowed again, at least 1. */
-  get retryAfterSeconds(): number {
-    return Math.max(1, Math.ceil(1 / this.#perSecond));
-  }
-
-  #refill(bucket: Bucket): number {
-    const now = this.#clock.now();
-    // A clock that was set back gives nothing.
-    const seconds = Math.max(0, now - bucket.at) / 1000;
-    bucket.tokens = Math.min(this.#burst, bucket.tokens + seconds * this.#perSecond);
-    bucket.at = now;
-    return bucket.tokens;
-  }
-}
 
 export interface ThrottleOptions {
   readonly enabled: boolean;
@@ -115,8 +44,8 @@ export class GuessThrottle {
   /** Answers given with 429, for metrics. */
   throttled = 0;
   readonly enabled: boolean;
-  readonly #addresses: FailureBuckets;
-  readonly #keyIds: FailureBuckets;
+  readonly #addresses: Buckets;
+  readonly #keyIds: Buckets;
   readonly #clock: Clock;
   readonly #delayMs: number;
   readonly #maxDelayed: number;
@@ -140,11 +69,11 @@ export class GuessThrottle {
     this.#clock = clock;
     this.#delayMs = options.delayMs;
     this.#maxDelayed = options.maxDelayed;
-    this.#addresses = new FailureBuckets(
+    this.#addresses = new Buckets(
       { burst: options.addressBurst, perSecond: options.addressPerSecond, maxEntries },
       clock,
     );
-    this.#keyIds = new FailureBuckets(
+    this.#keyIds = new Buckets(
       { burst: options.keyIdBurst, perSecond: options.keyIdPerSecond, maxEntries },
       clock,
     );

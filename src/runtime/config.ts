@@ -12,6 +12,7 @@ import { parseYaml } from '../lib/yaml.ts';
 import { throwViolations, violationsOf, type Violation } from '../lib/validate.ts';
 import { parseReference } from '../vault/reference.ts';
 import type { VaultConfig } from '../vault/vault.ts';
+import { adminPaths, checkAdmin, checkKong, kongPaths } from './config-admin.ts';
 
 export type Config = Omit<Camelize<ServerConfig>, 'vault'> & {
   /** The file it was read from. */
@@ -99,6 +100,8 @@ function crossChecks(raw: Partial<ServerConfig>): Violation[] {
     if (auth.secret_id_file === undefined) add('vault.auth.secret_id_file', 'is missing (method approle)');
   }
   checkStore(raw, add);
+  checkAdmin(raw, add);
+  checkKong(raw, add);
   if (raw.server?.socket_group !== undefined && raw.server.socket_mode !== '0660') {
     add('server.socket_group', 'has no effect without socket_mode "0660"');
   }
@@ -159,13 +162,15 @@ function checkVaultStore(raw: Partial<ServerConfig>, add: (path: string, message
 function withAbsolutePaths(config: Camelize<ServerConfig>, file: string): Config {
   const folder = dirname(resolve(file));
   const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(folder, path));
-  const { vault, ...rest } = config;
+  const { vault, kong, ...rest } = config;
   return {
     ...rest,
     file: resolve(file),
     server: { ...config.server, socket: absolute(config.server.socket) },
     store: storeConfig(config.store, absolute),
     audit: { ...config.audit, path: absolute(config.audit.path) },
+    admin: adminPaths(config.admin, absolute),
+    ...(kong === undefined ? {} : { kong: kongPaths(kong, absolute) }),
     pepper: {
       ...config.pepper,
       versions: config.pepper.versions.map((version) =>

@@ -1,5 +1,5 @@
 /**
- * Accepts connections and serves them. Where the socket lies is src/server/socket-file.ts's business; that several
+ * Accepts connections and serves them. Where the socket lies is src/lib/socket-file.ts's business; that several
  * processes may share it is src/workers'.
  */
 import { createServer, type Server } from 'node:net';

@@ -3,7 +3,7 @@ import type { Logger } from '../lib/logger.ts';
 import { describeError } from '../lib/logger.ts';
 import type { PluginDefinition } from '../plugin/kong.ts';
 import { PluginServer, type PluginServerOptions } from './plugin-server.ts';
-import { bindFault, SocketFile } from './socket-file.ts';
+import { bindFault, SocketFile } from '../lib/socket-file.ts';
 
 export interface SocketOptions {
   readonly socket: string;

@@ -127,8 +127,8 @@ export interface CredentialStore {
    * HKA_CREDENTIAL_NOT_FOUND, HKA_CONFLICT (see update) and HKA_CREDENTIAL_EXISTS when the public id is taken.
    */
   rotate(id: string, rotation: KeyRotation, expectedVersion?: number): Promise<CredentialRecord>;
-  /** Throws HKA_CREDENTIAL_NOT_FOUND. */
-  remove(id: string): Promise<void>;
+  /** Throws HKA_CREDENTIAL_NOT_FOUND, HKA_CONFLICT (see update). */
+  remove(id: string, expectedVersion?: number): Promise<void>;
   /** Whether it was replaced; false when the hash had changed or the record was gone. */
   replaceHash(replacement: HashReplacement): Promise<boolean>;
 

@@ -16,7 +16,7 @@ import type { Verdict, Verifier } from '../keys/verdict.ts';
 import { addCounts, createRequestCounts, type RequestCounts } from '../plugin/request-counts.ts';
 import type { Config } from '../runtime/config.ts';
 import { SOCKET_CHECK_MS } from '../server/socket-server.ts';
-import { bindFault, type SocketFile } from '../server/socket-file.ts';
+import { bindFault, type SocketFile } from '../lib/socket-file.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
 import { parseReference, type SecretReference } from '../vault/reference.ts';

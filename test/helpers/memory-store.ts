@@ -1,5 +1,5 @@
 /** A store in memory for tests of what stands above a store; what a store itself must do is in test/store/conformance.ts. */
-import { notFound, patched, rehashed, rotated } from '../../src/store/changes.ts';
+import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../../src/store/changes.ts';
 import { pageOf } from '../../src/store/query.ts';
 import { indexToken, keysOf, publicIdsOf, type CredentialRecord } from '../../src/store/record.ts';
 import type {
@@ -95,20 +95,24 @@ export class MemoryStore implements CredentialStore {
     return Promise.resolve(this.uses);
   }
   insert(records: readonly CredentialRecord[]): Promise<void> {
+    const there = records.find(({ id }) => this.records.has(id));
+    if (there !== undefined) return Promise.reject(taken(there.id, 'this id'));
     for (const record of records) this.records.set(record.id, record);
     this.#announce({ kind: 'some', ids: records.map(({ id }) => id), added: true });
     return Promise.resolve();
   }
-  update(id: string, patch: CredentialPatch): Promise<CredentialRecord> {
-    return this.#change(id, (record) => patched(record, patch));
+  update(id: string, patch: CredentialPatch, expectedVersion?: number): Promise<CredentialRecord> {
+    return this.#change(id, (record) => patched(record, patch), expectedVersion);
   }
-  rotate(id: string, rotation: KeyRotation): Promise<CredentialRecord> {
-    return this.#change(id, (record) => rotated(record, rotation));
+  rotate(id: string, rotation: KeyRotation, expectedVersion?: number): Promise<CredentialRecord> {
+    return this.#change(id, (record) => rotated(record, rotation), expectedVersion);
   }
-  remove(id: string): Promise<void> {
+  async remove(id: string, expectedVersion?: number): Promise<void> {
+    const record = this.records.get(id);
+    if (record === undefined) throw notFound(id);
+    assertVersion(record, expectedVersion);
     this.records.delete(id);
     this.#announce({ kind: 'some', ids: [id], added: false });
-    return Promise.resolve();
   }
   replaceHash(replacement: HashReplacement): Promise<boolean> {
     const record = this.records.get(replacement.id);
@@ -119,13 +123,18 @@ export class MemoryStore implements CredentialStore {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
-  #change(id: string, make: (record: CredentialRecord) => CredentialRecord): Promise<CredentialRecord> {
+  async #change(
+    id: string,
+    make: (record: CredentialRecord) => CredentialRecord,
+    expectedVersion?: number,
+  ): Promise<CredentialRecord> {
     const record = this.records.get(id);
-    if (record === undefined) return Promise.reject(notFound(id));
+    if (record === undefined) throw notFound(id);
+    assertVersion(record, expectedVersion);
     const changed = make(record);
     this.records.set(id, changed);
     this.#announce({ kind: 'some', ids: [id], added: false });
-    return Promise.resolve(changed);
+    return changed;
   }
   #announce(change: StoreChange): void {
     for (const listener of this.#listeners) listener(change);

@@ -1,7 +1,8 @@
 import * as assert from 'uvu/assert';
 import { Ending } from '../../src/lib/abortable.ts';
 import { ManualClock } from '../../src/lib/clock.ts';
-import { FailureBuckets, GuessThrottle, heldBackMs } from '../../src/plugin/throttle.ts';
+import { Buckets } from '../../src/lib/buckets.ts';
+import { GuessThrottle, heldBackMs } from '../../src/plugin/throttle.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('throttling of guesses');
@@ -162,14 +163,14 @@ test('many failures in a second are noticed as a flood, and forgotten two second
 });
 
 test('memory is bounded, whatever the addresses', () => {
-  const buckets = new FailureBuckets({ burst: 1, perSecond: 1, maxEntries: 100 }, new ManualClock());
+  const buckets = new Buckets({ burst: 1, perSecond: 1, maxEntries: 100 }, new ManualClock());
   for (let index = 0; index < 10_000; index += 1) buckets.charge(`address ${index}`);
   assert.is(buckets.size, 100);
 });
 
 test('a clock that is set back gives no failures back', () => {
   const clock = new ManualClock();
-  const buckets = new FailureBuckets({ burst: 1, perSecond: 1, maxEntries: 10 }, clock);
+  const buckets = new Buckets({ burst: 1, perSecond: 1, maxEntries: 10 }, clock);
   assert.ok(buckets.charge('a'));
   clock.advance(-10_000);
   assert.not.ok(buckets.charge('a'));

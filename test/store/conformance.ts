@@ -562,6 +562,8 @@ export function storeConformance(
     expectOne(a, false);
     await rejection('HKA_CREDENTIAL_EXISTS', store.insert([a]));
     await rejection('HKA_CREDENTIAL_NOT_FOUND', store.remove(b.id));
+    await rejection('HKA_CONFLICT', store.remove(a.id, a.version + 7));
+    assert.ok(await store.get(a.id), 'of another version it is not removed');
     assert.equal(changes, [], 'a refused change is none');
     await store.remove(a.id);
     expectOne(a, false);

@@ -54,8 +54,9 @@ export class Draft {
     return this.#replace(rotated(old, rotation));
   }
 
-  remove(id: string): void {
+  remove(id: string, expectedVersion?: number): void {
     const record = this.#existing(id);
+    assertVersion(record, expectedVersion);
     this.records.delete(id);
     for (const publicId of publicIdsOf(record)) this.#publicIds.delete(publicId);
     this.#changed = true;

@@ -171,8 +171,8 @@ class FileStore implements CredentialStore {
     return record;
   }
 
-  remove(id: string): Promise<void> {
-    return this.#write((draft) => draft.remove(id));
+  remove(id: string, expectedVersion?: number): Promise<void> {
+    return this.#write((draft) => draft.remove(id, expectedVersion));
   }
 
   replaceHash(replacement: HashReplacement): Promise<boolean> {

@@ -351,10 +351,11 @@ class SqlStore implements CredentialStore {
     }
   }
 
-  remove(id: string): Promise<void> {
+  remove(id: string, expectedVersion?: number): Promise<void> {
     return this.#change(
       async (db) => {
         const old = await existing(db, id);
+        assertVersion(old, expectedVersion);
         await db.deleteFrom('credentials').where('id', '=', id).execute();
         await countLengths(db, [old], -1);
       },

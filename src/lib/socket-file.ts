@@ -7,8 +7,8 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, existsSync, lstatSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
-import type { Logger } from '../lib/logger.ts';
+import { errnoOf, HkaError, messageOf } from './errors.ts';
+import type { Logger } from './logger.ts';
 
 /** sun_path has 108 bytes with its end mark; the temporary name is eight longer. */
 const MAX_PATH_BYTES = 99;
@@ -20,6 +20,8 @@ export interface SocketFileOptions {
   readonly group?: number;
   /** How long to wait for another server on the same path to end. */
   readonly takeOverWaitMs?: number;
+  /** The configuration's field that names the path, for messages; `server.socket` unless told. */
+  readonly setting?: string;
 }
 
 export class SocketFile {
@@ -36,6 +38,10 @@ export class SocketFile {
     return this.#options.path;
   }
 
+  get #setting(): string {
+    return this.#options.setting ?? 'server.socket';
+  }
+
   /** Waits until the path is free. Throws HKA_SOCKET when it won't be. */
   async claim(): Promise<void> {
     const { path } = this.#options;
@@ -43,7 +49,7 @@ export class SocketFile {
     if (bytes > MAX_PATH_BYTES) {
       throw new HkaError(
         'HKA_SOCKET',
-        `the socket path ${path} has ${bytes} bytes, allowed are ${MAX_PATH_BYTES}; set server.socket`,
+        `the socket path ${path} has ${bytes} bytes, allowed are ${MAX_PATH_BYTES}; set ${this.#setting}`,
       );
     }
     await this.#waitForPath(path);
@@ -96,14 +102,14 @@ export class SocketFile {
       if (!stat.isSocket()) {
         throw new HkaError(
           'HKA_SOCKET',
-          `${path} exists and is not a socket; remove it or set server.socket`,
+          `${path} exists and is not a socket; remove it or set ${this.#setting}`,
         );
       }
       if (!(await answers(path))) return;
       if (performance.now() > until) {
         throw new HkaError(
           'HKA_SOCKET',
-          `another server answers on ${path}; end it first or set server.socket`,
+          `another server answers on ${path}; end it first or set ${this.#setting}`,
         );
       }
       if (!told)

@@ -1,0 +1,71 @@
+/**
+ * What routes are given, and who sends a request. The principal is set by the one hook in server.ts before anything else of
+ * a request is looked at; a handler that asks for it where there is none is a fault of ours and answers 500.
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Clock } from '../../lib/clock.ts';
+import { HkaError } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/logger.ts';
+import type { KeyHasher } from '../../keys/hasher.ts';
+import type { PepperRing } from '../../keys/pepper.ts';
+import { notFound } from '../../store/changes.ts';
+import type { CredentialRecord } from '../../store/record.ts';
+import type { StoreHealth } from '../../store/store.ts';
+import type { AuditLog } from '../audit-log.ts';
+import type { CredentialService } from '../credential-service.ts';
+import type { ConsumerDirectory } from './consumers.ts';
+import type { AdminMetrics } from './metrics.ts';
+import { reaches, type Permission, type Principal } from './permissions.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What a token needs for this route. Without it the route is not served. */
+    permission?: Permission;
+  }
+  interface FastifyRequest {
+    principal: Principal | undefined;
+  }
+}
+
+export interface AdminDeps {
+  readonly service: CredentialService;
+  readonly audit: AuditLog;
+  readonly peppers: () => Promise<PepperRing>;
+  /** For tokens. */
+  readonly hasher: KeyHasher;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly storeHealth: () => StoreHealth;
+  /** Throws when the pepper can't be read now. */
+  readonly checkPepper: () => Promise<void>;
+  /** Absent: consumers are taken as given. */
+  readonly consumers?: ConsumerDirectory;
+}
+
+export interface RouteContext extends AdminDeps {
+  readonly metrics: AdminMetrics;
+}
+
+/** Adds its routes to `app`. */
+export type Routes = (app: FastifyInstance, context: RouteContext) => void;
+
+export function principalOf(request: FastifyRequest): Principal {
+  if (request.principal === undefined) throw new HkaError('HKA_INTERNAL', 'a route without a principal');
+  return request.principal;
+}
+
+/** The credential, if the sender reaches it. Throws HKA_CREDENTIAL_NOT_FOUND, the same for one that is not there. */
+export async function reachable(
+  { service }: AdminDeps,
+  { reach }: Principal,
+  id: string,
+): Promise<CredentialRecord> {
+  const record = await service.get(id);
+  if (!reaches(reach, record)) throw notFound(id);
+  return record;
+}
+
+export function headerOf(request: FastifyRequest, name: 'idempotency-key' | 'if-match'): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}

@@ -1,0 +1,147 @@
+/**
+ * Changing credentials: PATCH, rotate, revoke, DELETE. What a sender does not reach is not there for it. What was checked
+ * of a version (If-Match, tags of a limited token) is changed in that version or not at all.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { HkaError } from '../../../lib/errors.ts';
+import { parseRfc3339 } from '../../../lib/rfc3339.ts';
+import type { CredentialRecord } from '../../../store/record.ts';
+import type { CredentialPatch } from '../../../store/store.ts';
+import { describe } from '../../describe.ts';
+import { answer, problems } from '../answers.ts';
+import { headerOf, principalOf, reachable, type RouteContext, type Routes } from '../context.ts';
+import { isLimited, reachesTags, type Principal } from '../permissions.ts';
+import { assertMatch, etagOf, underPrecondition } from '../preconditions.ts';
+import { invalidField } from '../problems.ts';
+import {
+  idParams,
+  ifMatchHeaders,
+  noQuery,
+  revokeBody,
+  updateBody,
+  type IdParams,
+  type RevokeBody,
+  type UpdateBody,
+} from '../schemas.ts';
+
+export const changeRoutes: Routes = (app, context) => {
+  app.patch(
+    '/hashed-key-auths/:id',
+    {
+      config: { permission: 'credentials:update' },
+      schema: {
+        operationId: 'updateCredential',
+        summary: 'Change name, tags or expiry, or end the overlap after a rotation',
+        params: idParams,
+        querystring: noQuery,
+        headers: ifMatchHeaders,
+        body: updateBody,
+        response: {
+          200: answer('Credential', 'The changed credential.', true),
+          ...problems(404, 409, 412, 413, 415),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { principal, record, version, ifMatch } = await target(context, request);
+      const patch = patchOf(request.body as UpdateBody, principal, context.clock.now());
+      const changed = await underPrecondition(ifMatch, () =>
+        context.service.update(principal.actor, record.id, patch, version),
+      );
+      return shown(context, reply, changed);
+    },
+  );
+
+  app.post(
+    '/hashed-key-auths/:id/revoke',
+    {
+      config: { permission: 'credentials:revoke' },
+      schema: {
+        operationId: 'revokeCredential',
+        summary: 'Revoke a credential',
+        description: 'Its key is refused everywhere within a second. Once more, it changes nothing.',
+        params: idParams,
+        querystring: noQuery,
+        headers: ifMatchHeaders,
+        body: revokeBody,
+        response: {
+          200: answer('Credential', 'The revoked credential.', true),
+          ...problems(404, 409, 412, 413, 415),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { principal, record, version, ifMatch } = await target(context, request);
+      const { reason } = request.body as RevokeBody;
+      const revoked = await underPrecondition(ifMatch, () =>
+        context.service.revoke(principal.actor, record.id, reason, version),
+      );
+      return shown(context, reply, revoked);
+    },
+  );
+
+  app.delete(
+    '/hashed-key-auths/:id',
+    {
+      config: { permission: 'credentials:delete' },
+      schema: {
+        operationId: 'deleteCredential',
+        summary: 'Delete a credential and all that is known of it',
+        description: 'Revoking keeps the record.',
+        params: idParams,
+        querystring: noQuery,
+        headers: ifMatchHeaders,
+        response: { 204: { description: 'It is gone.', type: 'null' }, ...problems(404, 409, 412, 413, 415) },
+      },
+    },
+    async (request, reply) => {
+      const { principal, record, version, ifMatch } = await target(context, request);
+      await underPrecondition(ifMatch, () => context.service.remove(principal.actor, record.id, version));
+      return reply.code(204).send();
+    },
+  );
+};
+
+export interface Target {
+  readonly principal: Principal;
+  readonly record: CredentialRecord;
+  readonly ifMatch: string | undefined;
+  /** The version that must still be there when the change is made; undefined: any. */
+  readonly version: number | undefined;
+}
+
+/** The credential that a request is about. Throws HKA_CREDENTIAL_NOT_FOUND, HKA_PRECONDITION_FAILED. */
+export async function target(context: RouteContext, request: FastifyRequest): Promise<Target> {
+  const principal = principalOf(request);
+  const record = await reachable(context, principal, (request.params as IdParams).id.toLowerCase());
+  const ifMatch = headerOf(request, 'if-match');
+  assertMatch(ifMatch, record);
+  const bound = (ifMatch !== undefined && ifMatch.trim() !== '*') || isLimited(principal.reach);
+  return { principal, record, ifMatch, version: bound ? record.version : undefined };
+}
+
+function patchOf({ name, tags, expires_at, previous }: UpdateBody, { reach }: Principal, now: number) {
+  const expiresAt = typeof expires_at === 'string' ? parseRfc3339(expires_at) : expires_at;
+  if (typeof expiresAt === 'number' && expiresAt <= now) {
+    throw invalidField('expires_at', 'lies in the past; revoke ends a credential at once');
+  }
+  if (tags !== undefined && !reachesTags(reach, tags)) {
+    throw new HkaError('HKA_FORBIDDEN', "this token can't take the last of its tags from a credential");
+  }
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(tags === undefined ? {} : { tags }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(previous === undefined ? {} : { previous }),
+  } satisfies CredentialPatch;
+}
+
+async function shown(
+  { service, clock }: RouteContext,
+  reply: FastifyReply,
+  record: CredentialRecord,
+): Promise<object> {
+  const usage = (await service.usage([record.id])).get(record.id);
+  reply.header('etag', etagOf(record));
+  return describe(record, clock.now(), usage);
+}

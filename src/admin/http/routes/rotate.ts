@@ -1,0 +1,114 @@
+/**
+ * A new key for a credential. A repeat under the same Idempotency-Key is told by the public id of the key that the first one
+ * made, so it is before If-Match is looked at: that named the version before.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { HkaError, isHkaError } from '../../../lib/errors.ts';
+import { publicIdsOf, type CredentialRecord } from '../../../store/record.ts';
+import { describe } from '../../describe.ts';
+import { answer, problems } from '../answers.ts';
+import { headerOf, principalOf, reachable, type RouteContext, type Routes } from '../context.ts';
+import { rotationIds, type RequestId } from '../idempotency.ts';
+import { etagOf, underPrecondition } from '../preconditions.ts';
+import { idParams, noQuery, rotateBody, rotateHeaders, type IdParams, type RotateBody } from '../schemas.ts';
+import { Turns } from '../turns.ts';
+import { target } from './change.ts';
+
+export const rotateRoutes: Routes = (app, context) => {
+  const turns = new Turns();
+  app.post(
+    '/hashed-key-auths/:id/rotate',
+    {
+      config: { permission: 'credentials:rotate' },
+      schema: {
+        operationId: 'rotateCredential',
+        summary: 'Make a new key for a credential',
+        description:
+          'The key before stays good for the overlap. With an Idempotency-Key a repeat makes no further key, and its answer has none.',
+        params: idParams,
+        querystring: noQuery,
+        headers: rotateHeaders,
+        body: rotateBody,
+        response: {
+          200: answer('RotatedCredential', 'The credential, with its new key unless this is a repeat.', true),
+          ...problems(404, 409, 412, 413, 415, 422),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { actor } = principalOf(request);
+      const name = headerOf(request, 'idempotency-key');
+      if (name === undefined) return rotate(context, request, reply);
+      const { id } = request.params as IdParams;
+      return turns.run(JSON.stringify([actor.name, id.toLowerCase(), name]), async () => {
+        const contents = request.body;
+        const ids = rotationIds(await context.peppers(), id.toLowerCase(), {
+          actor: actor.name,
+          name,
+          contents,
+        });
+        const before = await findBefore(context, request, ids);
+        if (before !== undefined) return shown(context, reply, before);
+        try {
+          return await rotate(context, request, reply, ids[0]?.id);
+        } catch (error) {
+          // Another process may have been asked the same at the same time.
+          const made = isConflict(error) ? await findBefore(context, request, ids) : undefined;
+          if (made === undefined) throw error;
+          return shown(context, reply, made);
+        }
+      });
+    },
+  );
+};
+
+async function rotate(
+  context: RouteContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  publicId?: string,
+): Promise<object> {
+  const { principal, record, version, ifMatch } = await target(context, request);
+  const { overlap_seconds } = request.body as RotateBody;
+  const rotation = {
+    overlapMs: overlap_seconds * 1000,
+    ...(version === undefined ? {} : { version }),
+    ...(publicId === undefined ? {} : { publicId }),
+  };
+  const { key, record: rotated } = await underPrecondition(ifMatch, () =>
+    context.service.rotate(principal.actor, record.id, rotation),
+  );
+  return { ...shown(context, reply, rotated), key: key.reveal(), key_shown: true };
+}
+
+/** The credential, if the rotation was made before and its key is still known. Throws HKA_IDEMPOTENCY_MISMATCH. */
+async function findBefore(
+  context: RouteContext,
+  request: FastifyRequest,
+  ids: readonly RequestId[],
+): Promise<CredentialRecord | undefined> {
+  const { id } = request.params as IdParams;
+  const record = await reachable(context, principalOf(request), id.toLowerCase());
+  for (const publicId of publicIdsOf(record)) {
+    if (ids.some((wanted) => wanted.id === publicId)) return record;
+    if (ids.some(({ stem }) => publicId.startsWith(stem))) {
+      throw new HkaError(
+        'HKA_IDEMPOTENCY_MISMATCH',
+        'this Idempotency-Key was used for a request with other contents',
+      );
+    }
+  }
+  return undefined;
+}
+
+function shown({ clock }: RouteContext, reply: FastifyReply, record: CredentialRecord): object {
+  reply.header('etag', etagOf(record));
+  return { ...describe(record, clock.now()), key_shown: false };
+}
+
+function isConflict(error: unknown): boolean {
+  return (
+    isHkaError(error) &&
+    ['HKA_CONFLICT', 'HKA_CREDENTIAL_EXISTS', 'HKA_PRECONDITION_FAILED'].includes(error.code)
+  );
+}
