@@ -9,7 +9,7 @@ import { readPrivateFile } from '../lib/atomic-file.ts';
 import { systemClock } from '../lib/clock.ts';
 import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
 import { parseListenAddress } from '../lib/listen-address.ts';
-import { createLogger, describeError } from '../lib/logger.ts';
+import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { createHasher } from '../runtime/runtime.ts';
@@ -28,6 +28,19 @@ export async function runAdmin(configFile: string | undefined): Promise<number> 
   process.on('unhandledRejection', (error) =>
     logger.error({ err: describeError(error) }, 'unhandled; still serving'),
   );
+  const admin = await startAdmin(config, logger);
+  try {
+    const signal = await stopped;
+    logger.info({ signal }, 'ending; requests in flight may finish');
+  } finally {
+    await admin.close();
+  }
+  logger.info({}, 'ended');
+  return 0;
+}
+
+/** Resolves when it serves. Throws what keeps it from serving; then nothing of it is left. */
+export async function startAdmin(config: Config, logger: Logger): Promise<{ close(): Promise<void> }> {
   const options = serverOptions(config);
   const session = new CliSession(config.file, { logger, hasher: createHasher(config) });
   try {
@@ -46,16 +59,20 @@ export async function runAdmin(configFile: string | undefined): Promise<number> 
     });
     try {
       await server.listen();
-      const signal = await stopped;
-      logger.info({ signal }, 'ending; requests in flight may finish');
-    } finally {
+    } catch (error) {
       await server.close();
+      throw error;
     }
-  } finally {
+    return {
+      close: async () => {
+        await server.close();
+        await session.close();
+      },
+    };
+  } catch (error) {
     await session.close();
+    throw error;
   }
-  logger.info({}, 'ended');
-  return 0;
 }
 
 /** Throws HKA_CONFIG_INVALID for files that can't be read. */

@@ -45,7 +45,13 @@ export class RemoteCredentials implements Credentials {
   }
 
   async issue({ consumer, id, name, tags, expiresAt }: IssueRequest): Promise<IssuedView> {
-    const body = { id, name, tags, expires_at: rfc3339(expiresAt) };
+    if (id !== undefined) {
+      throw new HkaError(
+        'HKA_USAGE',
+        '--id works on the store itself: leave --admin-url out, and pass --config',
+      );
+    }
+    const body = { name, tags, expires_at: rfc3339(expiresAt) };
     return (await this.#call(
       'POST',
       `/consumers/${segment(nameOf(consumer))}/hashed-key-auth`,

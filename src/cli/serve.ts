@@ -22,8 +22,9 @@ export async function serve(configFile: string | undefined): Promise<number> {
   );
 
   const stopped = new Promise<NodeJS.Signals>((resolve) => {
-    process.once('SIGTERM', resolve);
-    process.once('SIGINT', resolve);
+    // Not `once`: the file lock's library ends the process on a signal that nobody else listens to any more.
+    process.on('SIGTERM', resolve);
+    process.on('SIGINT', resolve);
   });
   const timings = new StoreTimings();
   const runtime = new ReloadableRuntime(config, logger, timings);
@@ -37,6 +38,7 @@ export async function serve(configFile: string | undefined): Promise<number> {
     throw error;
   }
   const metrics = await startMetrics(config, server, runtime, timings, logger);
+  const admin = await startAdminIfWanted(config, logger);
   let reloading = Promise.resolve();
   process.on('SIGHUP', () => {
     // One after another: the last file read is the one that counts.
@@ -54,10 +56,26 @@ export async function serve(configFile: string | undefined): Promise<number> {
   const signal = await stopped;
   logger.info({ signal, events: server.runningEvents }, 'ending; requests in flight may finish');
   metrics?.close();
+  await admin?.close();
   await server.close();
   await runtime.close();
   logger.info({}, 'ended');
   return 0;
+}
+
+/** An admin service that can't start stops nothing: requests matter more than changes of keys. */
+async function startAdminIfWanted(
+  config: Config,
+  logger: Logger,
+): Promise<{ close(): Promise<void> } | undefined> {
+  if (!config.admin.inServe) return undefined;
+  const { startAdmin } = await import('./admin.ts');
+  try {
+    return await startAdmin(config, logger);
+  } catch (error) {
+    logger.error({ err: describeError(error) }, 'there is no admin service');
+    return undefined;
+  }
 }
 
 /** What serves: this process alone, or workers that it looks after. */

@@ -784,6 +784,11 @@ export const serverConfigSchema = {
           "minLength": 1,
           "default": "unix:admin.sock"
         },
+        "in_serve": {
+          "description": "Whether `serve` runs the admin service, too; else `hashed-key-auth admin` does.",
+          "type": "boolean",
+          "default": false
+        },
         "allow": {
           "description": "Client addresses and networks that may connect, such as 10.1.0.0/16. Others get 403 before anything else. Default: all.",
           "type": "array",

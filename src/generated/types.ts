@@ -234,6 +234,8 @@ export interface ServerConfig {
   admin: {
     /** Where it listens: unix:PATH (mode 0600), 127.0.0.1:PORT, [::1]:PORT or localhost:PORT; any other ADDRESS:PORT needs tls and tokens. */
     listen: string;
+    /** Whether `serve` runs the admin service, too; else `hashed-key-auth admin` does. */
+    in_serve: boolean;
     /** Client addresses and networks that may connect, such as 10.1.0.0/16. Others get 403 before anything else. Default: all. */
     allow?: (string)[];
     /** Requests that one token, or one address without a token, may send each second; twice as many at once. */

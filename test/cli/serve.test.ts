@@ -47,6 +47,17 @@ test('SIGTERM ends it with status 0 and takes its socket away', async () => {
   assert.not.ok(existsSync(installation.socket));
 });
 
+test('SIGTERM is orderly, too, after the file store has been written', async () => {
+  installation.configure(['usage: {flush_seconds: 1}']);
+  const { key } = await installation.issue('alice');
+  const served = await installation.serve();
+  assert.is((await event(key)).end, 'return');
+  await eventually('it is written when the key was used', () => existsSync(`${installation.store}.usage`));
+  await served.kill('SIGTERM');
+  assert.is(served.child.exitCode, 0);
+  assert.not.ok(existsSync(installation.socket));
+});
+
 test('SIGHUP reads the configuration again: another store is used from then on', async () => {
   const { key } = await installation.issue('alice');
   const served = await installation.serve();
