@@ -14,6 +14,8 @@ import { idParams, noQuery, rotateBody, rotateHeaders, type IdParams, type Rotat
 import { Turns } from '../turns.ts';
 import { target } from './change.ts';
 
+const MAX_ATTEMPTS = 4;
+
 export const rotateRoutes: Routes = (app, context) => {
   const turns = new Turns();
   app.post(
@@ -47,15 +49,15 @@ export const rotateRoutes: Routes = (app, context) => {
           name,
           contents,
         });
-        const before = await findBefore(context, request, ids);
-        if (before !== undefined) return shown(context, reply, before);
-        try {
-          return await rotate(context, request, reply, ids[0]?.id);
-        } catch (error) {
-          // Another process may have been asked the same at the same time.
-          const made = isConflict(error) ? await findBefore(context, request, ids) : undefined;
-          if (made === undefined) throw error;
-          return shown(context, reply, made);
+        for (let attempt = 1; ; attempt += 1) {
+          const { record, isRepeat } = await look(context, request, ids);
+          if (isRepeat) return shown(context, reply, record);
+          try {
+            // Of the version that was looked at: another process that is asked the same would make its key over this one.
+            return await rotate(context, request, reply, ids[0]?.id, record.version);
+          } catch (error) {
+            if (attempt === MAX_ATTEMPTS || !isOvertaken(error)) throw error;
+          }
         }
       });
     },
@@ -67,12 +69,14 @@ async function rotate(
   request: FastifyRequest,
   reply: FastifyReply,
   publicId?: string,
+  seen?: number,
 ): Promise<object> {
   const { principal, record, version, ifMatch } = await target(context, request);
   const { overlap_seconds } = request.body as RotateBody;
+  const bound = seen ?? version;
   const rotation = {
     overlapMs: overlap_seconds * 1000,
-    ...(version === undefined ? {} : { version }),
+    ...(bound === undefined ? {} : { version: bound }),
     ...(publicId === undefined ? {} : { publicId }),
   };
   const { key, record: rotated } = await underPrecondition(ifMatch, () =>
@@ -81,16 +85,16 @@ async function rotate(
   return { ...shown(context, reply, rotated), key: key.reveal(), key_shown: true };
 }
 
-/** The credential, if the rotation was made before and its key is still known. Throws HKA_IDEMPOTENCY_MISMATCH. */
-async function findBefore(
+/** The credential, and whether this rotation of it was made before. Throws HKA_IDEMPOTENCY_MISMATCH. */
+async function look(
   context: RouteContext,
   request: FastifyRequest,
   ids: readonly RequestId[],
-): Promise<CredentialRecord | undefined> {
+): Promise<{ readonly record: CredentialRecord; readonly isRepeat: boolean }> {
   const { id } = request.params as IdParams;
   const record = await reachable(context, principalOf(request), id.toLowerCase());
   for (const publicId of publicIdsOf(record)) {
-    if (ids.some((wanted) => wanted.id === publicId)) return record;
+    if (ids.some((wanted) => wanted.id === publicId)) return { record, isRepeat: true };
     if (ids.some(({ stem }) => publicId.startsWith(stem))) {
       throw new HkaError(
         'HKA_IDEMPOTENCY_MISMATCH',
@@ -98,7 +102,7 @@ async function findBefore(
       );
     }
   }
-  return undefined;
+  return { record, isRepeat: false };
 }
 
 function shown({ clock }: RouteContext, reply: FastifyReply, record: CredentialRecord): object {
@@ -106,9 +110,9 @@ function shown({ clock }: RouteContext, reply: FastifyReply, record: CredentialR
   return { ...describe(record, clock.now()), key_shown: false };
 }
 
-function isConflict(error: unknown): boolean {
-  return (
-    isHkaError(error) &&
-    ['HKA_CONFLICT', 'HKA_CREDENTIAL_EXISTS', 'HKA_PRECONDITION_FAILED'].includes(error.code)
-  );
+/** Whether somebody else changed the credential in between: perhaps the same request, in another process. */
+function isOvertaken(error: unknown): boolean {
+  if (!isHkaError(error)) return false;
+  if (error.code === 'HKA_CONFLICT') return typeof error.details['version'] === 'number';
+  return error.code === 'HKA_CREDENTIAL_EXISTS' || error.code === 'HKA_PRECONDITION_FAILED';
 }
