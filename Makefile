@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODE ?= node
 
-.PHONY: help install build demo test check bench soak fuzz vault vault-if-possible postgres postgres-if-possible compose-files format generate clean
+.PHONY: help install build demo test check bench soak fuzz openapi-fuzz vault vault-if-possible postgres postgres-if-possible compose-files format generate clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ soak: build ## a million requests and five minutes of kills and stops (SOAK_REQU
 
 fuzz: build ## ten minutes of hostile messages on the socket (FUZZ_SECONDS, FUZZ_SEED)
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-600} TEST_TIMEOUT_SECONDS=3600 $(NODE) dist/scripts/run-tests.js --jobs 1 fuzz/
+
+openapi-fuzz: build ## schemathesis (PyPI) against the admin service's OpenAPI description
+	@scripts/openapi-fuzz.sh
 
 generate: build ## write what is generated from schemas/ and src/lib/errors.ts
 	@$(NODE) dist/scripts/generate.js
