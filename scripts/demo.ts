@@ -176,9 +176,36 @@ async function main(): Promise<void> {
   check('the new key works at once', (await until(() => call(gateway, issued.key), 200)).status === 200);
   const verified = await hka(['keys', 'verify', '--json', '--config', configFile], { input: issued.key });
   check('verify reads it from stdin and knows whose it is', verified.stdout.includes(issued.id));
+  const rotation = await hka([
+    'keys',
+    'rotate',
+    issued.id,
+    '--overlap',
+    '7d',
+    '--json',
+    '--config',
+    configFile,
+  ]);
+  const rotated = JSON.parse(rotation.stdout) as { key: string };
+  check(
+    'after a rotation the new key and the old one both work',
+    (await until(() => call(gateway, rotated.key), 200)).status === 200 &&
+      (await call(gateway, issued.key)).status === 200,
+    'the old one for 7 days more',
+  );
+  await hka(['keys', 'update', issued.id, '--end-overlap', '--config', configFile]);
+  check(
+    'ended early, the overlap leaves the new key alone',
+    (await until(() => call(gateway, issued.key), 401)).status === 401 &&
+      (await call(gateway, rotated.key)).status === 200,
+  );
   await hka(['keys', 'revoke', issued.id, '--reason', 'demo', '--config', configFile]);
-  const revoked = await until(() => call(gateway, issued.key), 401);
+  const revoked = await until(() => call(gateway, rotated.key), 401);
   check('the revoked key stops', revoked.status === 401, `${revoked.waited.toFixed(0)} ms after the command`);
+
+  const audited = await hka(['audit-log', 'verify', '--json', '--config', configFile]);
+  const { ok, entries } = JSON.parse(audited.stdout) as { ok: boolean; entries: number };
+  check('the audit log has all of it, and no entry was changed', ok && entries >= 8, `${entries} entries`);
 
   step('A secret rotated in Vault');
   const token2 = `rotated-${Math.random().toString(36).slice(2)}`;
@@ -202,9 +229,13 @@ async function main(): Promise<void> {
   check('and none of them reaches the upstream', upstream.count() === before);
   check(
     'no key or secret is in any log',
-    [...keys.filter(({ key }) => key.length > 12).map(({ key }) => key), issued.key, token1, token2].every(
-      (text) => !server.output().includes(text) && !gateway.log().includes(text),
-    ),
+    [
+      ...keys.filter(({ key }) => key.length > 12).map(({ key }) => key),
+      issued.key,
+      rotated.key,
+      token1,
+      token2,
+    ].every((text) => !server.output().includes(text) && !gateway.log().includes(text)),
   );
 }
 
