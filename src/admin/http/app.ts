@@ -16,7 +16,7 @@ import { ANSWERS } from './answers.ts';
 import type { AdminDeps, RouteContext, Routes } from './context.ts';
 import { AdminMetrics } from './metrics.ts';
 import { mayUse, type Principal } from './permissions.ts';
-import { faultOf, problemOf, PROBLEM_TYPE } from './problems.ts';
+import { faultOf, invalidField, problemOf, PROBLEM_TYPE } from './problems.ts';
 import { auditLogRoutes } from './routes/audit-log.ts';
 import { changeRoutes } from './routes/change.ts';
 import { issueRoutes } from './routes/issue.ts';
@@ -75,12 +75,7 @@ export async function createApp(
   });
   app.setValidatorCompiler(validatorFor);
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser(
-    'application/json',
-    { parseAs: 'string' },
-    app.getDefaultJsonParser('error', 'error'),
-  );
+  takeJsonOnly(app);
   app.decorateRequest('principal', undefined);
   for (const schema of ANSWERS) app.addSchema(schema);
   await app.register(swagger, openapi(options.version));
@@ -113,6 +108,18 @@ export async function createApp(
   refuseOtherMethods(app, methods);
   await app.ready();
   return app;
+}
+
+/** `null` would be taken for no body at all, and no body is one without fields. */
+function takeJsonOnly(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+    void parse(request, body, (error, value: unknown) => {
+      if (error === null && value === null) done(invalidField('body', 'must be an object, found null'));
+      else done(error, value);
+    });
+  });
 }
 
 /** Who is it, are they sending too much, may they? In this order, before anything else of the request is looked at. */

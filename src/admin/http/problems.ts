@@ -38,8 +38,8 @@ export function faultOf(error: unknown): HkaError {
   const ours = FRAMEWORK[code];
   if (ours !== undefined) return new HkaError(...ours, { cause: error });
   if (error instanceof Error && 'statusCode' in error && error.statusCode === 400) {
-    // What else is thrown while a body is parsed: JSON that is none, or one that names __proto__.
-    return invalid('the body is not JSON that can be taken', [{ path: 'body', message: 'is not JSON' }]);
+    // What is thrown while a body is parsed: nothing is there, it is no JSON, or it names __proto__.
+    return invalidField('body', 'is empty, or is no JSON that can be taken');
   }
   return new HkaError('HKA_INTERNAL', 'unexpected', { cause: error });
 }
@@ -57,8 +57,6 @@ export function invalidField(path: string, message: string): HkaError {
 const FRAMEWORK: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ['HKA_BODY_TOO_LARGE', 'the body is larger than 64 KiB'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['HKA_MEDIA_TYPE', 'the body must be application/json'],
-  FST_ERR_CTP_EMPTY_JSON_BODY: ['HKA_REQUEST_INVALID', 'the body is empty; send {} or no Content-Type'],
-  FST_ERR_CTP_INVALID_JSON_BODY: ['HKA_REQUEST_INVALID', 'the body is not JSON'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
     'HKA_REQUEST_INVALID',
     'the body is not as long as Content-Length says',

@@ -1,0 +1,237 @@
+/** `admin` and `admin-token create` as an operator runs them: as processes, with a real store, through kills and restarts. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createServer, type AddressInfo } from 'node:net';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { exchange, type Answer } from '../admin/http/fixture.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { CLI, install, type Installation } from '../helpers/installation.ts';
+import { suite } from '../helpers/suite.ts';
+
+const test = suite('admin command');
+
+interface Running {
+  readonly child: ChildProcess;
+  output(): string;
+  end(signal: NodeJS.Signals): Promise<number | null>;
+}
+
+let installation: Installation;
+let running: Running[];
+
+test.beforeEach(async () => {
+  installation = await install();
+  running = [];
+});
+test.afterEach(async () => {
+  for (const one of running) await one.end('SIGKILL');
+  await installation.dispose();
+});
+
+async function start(): Promise<Running> {
+  const child = spawn(process.execPath, [CLI, 'admin', '-c', installation.config], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const exited = new Promise<number | null>((done) => child.once('exit', done));
+  const one: Running = {
+    child,
+    output: () => output,
+    end: (signal) => {
+      child.kill(signal);
+      return exited;
+    },
+  };
+  running.push(one);
+  await eventually('the admin service listens', () => {
+    if (child.exitCode !== null) throw new Error(`ended with ${child.exitCode}:\n${output}`);
+    return output.includes('"listening"');
+  });
+  return one;
+}
+
+const overSocket = (method: string, path: string, body?: object, headers = {}): Promise<Answer> =>
+  exchange(method, path, {
+    body,
+    headers,
+    connection: { socketPath: join(installation.folder, 'admin.sock') },
+  });
+
+function freePort(): Promise<number> {
+  return new Promise((done) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => done(port));
+    });
+  });
+}
+
+test('without a word of configuration it serves on a socket of its own, and ends on SIGTERM', async () => {
+  const admin = await start();
+  const issued = await overSocket('POST', '/consumers/alice/hashed-key-auth', { name: 'phone' });
+  assert.is(issued.status, 201);
+  const verified = await installation.run(['keys', 'verify'], String(issued.json['key']));
+  assert.is(verified.status, 0, verified.stderr);
+  const socket = join(installation.folder, 'admin.sock');
+  assert.is(statSync(socket).mode & 0o777, 0o600);
+  assert.is(await admin.end('SIGTERM'), 0);
+  assert.not.ok(existsSync(socket));
+  assert.match(admin.output(), '"ended"');
+  assert.not.match(admin.output(), String(issued.json['key']));
+  const log = await installation.run(['audit-log', 'verify']);
+  assert.is(log.status, 0, log.stdout);
+});
+
+test('a request that was answered by nobody, because the service was killed, is safely sent again', async () => {
+  const ask = (): Promise<Answer | undefined> =>
+    overSocket(
+      'POST',
+      '/consumers/alice/hashed-key-auth',
+      { name: 'n' },
+      { 'idempotency-key': 'once' },
+    ).catch(() => undefined);
+  const first = await start();
+  const asked = ask();
+  await eventually('it is written', () => readFileSync(installation.store, 'utf8').includes('alice'));
+  await first.end('SIGKILL');
+  await asked;
+  await start();
+  const again = await ask();
+  assert.is(again?.status, 200, again?.text);
+  assert.is(again?.json['key_shown'], false);
+  const all = await overSocket('GET', '/hashed-key-auths');
+  assert.is((all.json['data'] as unknown[]).length, 1);
+  const rotated = await overSocket('POST', `/hashed-key-auths/${String(again?.json['id'])}/rotate`);
+  const verified = await installation.run(['keys', 'verify'], String(rotated.json['key']));
+  assert.is(verified.status, 0, verified.stderr);
+});
+
+test('a token is printed once on stdout; its entry on stderr makes it work', async () => {
+  const made = await installation.run([
+    'admin-token',
+    'create',
+    '--name',
+    'ci',
+    '--role',
+    'issuer',
+    '--consumers',
+    'alice',
+  ]);
+  assert.is(made.status, 0, made.stderr);
+  const token = made.stdout.trim();
+  assert.match(token, /^hkaadm_[0-9A-Za-z]{61}$/);
+  assert.not.match(made.stderr, token);
+  const port = await freePort();
+  const entry = made.stderr.slice(made.stderr.indexOf('admin:\n'), made.stderr.indexOf('\n\nThe token'));
+  installation.configure([entry, `  listen: 127.0.0.1:${port}`]);
+  const admin = await start();
+  const ask = (path: string, withToken = true): Promise<Answer> =>
+    exchange('POST', path, { ...(withToken ? { token } : {}), connection: { host: '127.0.0.1', port } });
+  assert.is((await ask('/consumers/alice/hashed-key-auth')).status, 201);
+  assert.is((await ask('/consumers/bob/hashed-key-auth')).status, 404);
+  assert.is((await ask('/consumers/alice/hashed-key-auth', false)).status, 401);
+  assert.not.match(admin.output(), token);
+  const log = await installation.run(['audit-log', 'show', '--json']);
+  assert.match(log.stdout, '"actor":"token:ci","from":"127.0.0.1"');
+});
+
+test('--json gives token and entry for programs', async () => {
+  const made = await installation.run([
+    'admin-token',
+    'create',
+    '--name',
+    'a',
+    '--role',
+    'auditor',
+    '--tags',
+    'x,y',
+    '--json',
+  ]);
+  const { token, entry } = JSON.parse(made.stdout) as { token: string; entry: Record<string, unknown> };
+  assert.match(token, /^hkaadm_/);
+  assert.equal(Object.keys(entry).toSorted(), ['hash', 'mac', 'name', 'pepper', 'public_id', 'role', 'tags']);
+  assert.is(made.stderr, '');
+});
+
+test('a token needs a name and a role that exist', async () => {
+  for (const args of [
+    ['--name', 'a', '--role', 'root'],
+    ['--name', 'a b', '--role', 'admin'],
+    ['--name', 'a', '--role', 'admin', '--consumers', ','],
+    ['--role', 'admin'],
+  ]) {
+    assert.is((await installation.run(['admin-token', 'create', ...args])).status, 2, args.join(' '));
+  }
+});
+
+const TOKEN = [
+  '  tokens:',
+  '    - name: a',
+  '      role: admin',
+  '      public_id: abcdefghijkl',
+  '      mac: "00000000"',
+  '      hash: x',
+  '      pepper: "1"',
+];
+const TLS = ['  tls:', '    cert_file: a.pem', '    key_file: a.key'];
+
+/** Lines of the admin section; what `config check` says, undefined when it takes them. */
+const CONFIGURATIONS: readonly [name: string, lines: readonly string[], says: RegExp | undefined][] = [
+  ['all interfaces', ['  listen: 0.0.0.0:8001', ...TOKEN], /admin\.tls: is missing/],
+  ['all interfaces, IPv6', ['  listen: "[::]:8001"', ...TOKEN], /admin\.tls: is missing/],
+  [
+    'a public address with TLS and no token',
+    ['  listen: 192.0.2.1:8001', ...TLS],
+    /admin\.tokens: are missing/,
+  ],
+  [
+    'a public address with neither',
+    ['  listen: 192.0.2.1:8001'],
+    /admin\.tls: is missing[^]*admin\.tokens: are missing/,
+  ],
+  ['a public address with both', ['  listen: 192.0.2.1:8001', ...TLS, ...TOKEN], undefined],
+  ['loopback without a token', ['  listen: 127.0.0.1:8001'], /admin\.tokens: are missing/],
+  ['loopback with a token', ['  listen: localhost:8001', ...TOKEN], undefined],
+  ['a name', ['  listen: gateway.internal:8001', ...TOKEN, ...TLS], /admin\.listen: must be unix:PATH/],
+  ['TLS on a Unix socket', ['  listen: unix:a.sock', ...TLS], /admin\.tls: has no effect/],
+  ['an allow-list with a name', ['  allow: [gateway, 10.0.0.0/8]'], /admin\.allow\[0\]: is no address/],
+  [
+    'a token twice',
+    [...TOKEN, ...TOKEN.slice(1)],
+    /tokens\[1\]\.name: is used twice[^]*public_id: is used twice/,
+  ],
+  ['a token under an unknown pepper', [...TOKEN.slice(0, -1), '      pepper: "9"'], /pepper: is none of/],
+  [
+    'a role that is none',
+    [...TOKEN.filter((line) => !line.includes('role')), '      role: root'],
+    /role: must be one of/,
+  ],
+];
+
+for (const [name, lines, says] of CONFIGURATIONS) {
+  test(`config check, admin on ${name}: ${says === undefined ? 'fine' : 'refused'} (R5, R8)`, async () => {
+    installation.configure(['admin:', ...lines]);
+    const { status, stderr } = await installation.run(['config', 'check']);
+    assert.is(status, says === undefined ? 0 : 4, stderr);
+    if (says === undefined) return;
+    assert.match(stderr, says);
+    const served = await installation.run(['admin']);
+    assert.is(served.status, 4, 'and the service does not start');
+  });
+}
+
+test("Kong's admin token goes over plain http on loopback only", async () => {
+  const before = readFileSync(installation.config, 'utf8');
+  const check = async (url: string): Promise<number> => {
+    writeFileSync(installation.config, `${before}kong:\n  admin_url: ${url}\n  admin_token_file: t\n`);
+    return (await installation.run(['config', 'check'])).status;
+  };
+  assert.is(await check('http://kong.internal:8001'), 4);
+  assert.is(await check('https://kong.internal:8444'), 0);
+  assert.is(await check('http://127.0.0.1:8001'), 0);
+});
+
+test.run();
