@@ -7,7 +7,7 @@ import { HkaError } from '../../../lib/errors.ts';
 import { parseRfc3339 } from '../../../lib/rfc3339.ts';
 import type { CredentialRecord } from '../../../store/record.ts';
 import type { CredentialPatch } from '../../../store/store.ts';
-import { describe } from '../../describe.ts';
+import { viewOf } from '../../credential-view.ts';
 import { answer, problems } from '../answers.ts';
 import { headerOf, principalOf, reachable, type RouteContext, type Routes } from '../context.ts';
 import { isLimited, reachesTags, type Principal } from '../permissions.ts';
@@ -143,5 +143,5 @@ async function shown(
 ): Promise<object> {
   const usage = (await service.usage([record.id])).get(record.id);
   reply.header('etag', etagOf(record));
-  return describe(record, clock.now(), usage);
+  return viewOf(record, clock.now(), usage);
 }

@@ -7,7 +7,7 @@ import { HkaError, isHkaError } from '../../../lib/errors.ts';
 import { parseRfc3339 } from '../../../lib/rfc3339.ts';
 import { notFound } from '../../../store/changes.ts';
 import type { ConsumerRef, CredentialRecord } from '../../../store/record.ts';
-import { describe } from '../../describe.ts';
+import { viewOf } from '../../credential-view.ts';
 import { answer, problems } from '../answers.ts';
 import { headerOf, principalOf, type RouteContext, type Routes } from '../context.ts';
 import { consumerAsGiven } from '../consumers.ts';
@@ -100,7 +100,7 @@ async function issue(
   });
   reply.code(201).header('etag', etagOf(record)).header('location', `/hashed-key-auths/${record.id}`);
   return {
-    ...describe(record, clock.now()),
+    ...viewOf(record, clock.now()),
     key: key.reveal(),
     key_shown: true,
     consumer_checked: consumers !== undefined,
@@ -151,7 +151,7 @@ function repeat(
   if (!reaches(reach, record)) throw notFound(record.id);
   reply.code(200).header('etag', etagOf(record)).header('location', `/hashed-key-auths/${record.id}`);
   return {
-    ...describe(record, clock.now()),
+    ...viewOf(record, clock.now()),
     key_shown: false,
     // As in the first answer, unless the configuration has changed since.
     consumer_checked: consumers !== undefined,

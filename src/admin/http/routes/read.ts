@@ -2,7 +2,7 @@
 import type { CredentialQuery } from '../../../store/store.ts';
 import { parseRfc3339 } from '../../../lib/rfc3339.ts';
 import { HkaError } from '../../../lib/errors.ts';
-import { describe } from '../../describe.ts';
+import { viewOf } from '../../credential-view.ts';
 import { answer, problems } from '../answers.ts';
 import { principalOf, reachable, type RouteContext, type Routes } from '../context.ts';
 import { consumerAsGiven } from '../consumers.ts';
@@ -86,7 +86,7 @@ export const readRoutes: Routes = (app, context) => {
       const record = await reachable(context, principalOf(request), id.toLowerCase());
       const usage = (await context.service.usage([record.id])).get(record.id);
       reply.header('etag', etagOf(record));
-      return describe(record, context.clock.now(), usage);
+      return viewOf(record, context.clock.now(), usage);
     },
   );
 };
@@ -122,7 +122,7 @@ async function page(
   filters: object,
 ): Promise<object> {
   const usage = await service.usage(records.map(({ id }) => id));
-  const data = records.map((record) => describe(record, clock.now(), usage.get(record.id)));
+  const data = records.map((record) => viewOf(record, clock.now(), usage.get(record.id)));
   if (next === undefined) return { data, next: null };
   const offset = offsetOf(next);
   return { data, next: pathWith(path, { ...filters, offset }), offset };

@@ -5,7 +5,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { HkaError, isHkaError } from '../../../lib/errors.ts';
 import { publicIdsOf, type CredentialRecord } from '../../../store/record.ts';
-import { describe } from '../../describe.ts';
+import { viewOf } from '../../credential-view.ts';
 import { answer, problems } from '../answers.ts';
 import { headerOf, principalOf, reachable, type RouteContext, type Routes } from '../context.ts';
 import { rotationIds, type RequestId } from '../idempotency.ts';
@@ -107,7 +107,7 @@ async function look(
 
 function shown({ clock }: RouteContext, reply: FastifyReply, record: CredentialRecord): object {
   reply.header('etag', etagOf(record));
-  return { ...describe(record, clock.now()), key_shown: false };
+  return { ...viewOf(record, clock.now()), key_shown: false };
 }
 
 /** Whether somebody else changed the credential in between: perhaps the same request, in another process. */
