@@ -1,7 +1,7 @@
 /** `serve`: the plugin server, until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
 import { availableParallelism } from 'node:os';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
-import { createRegistry, serveMetrics, StoreTimings, type MetricsSource } from '../metrics/metrics.ts';
+import { createRegistry, serveMetrics, Timings, type MetricsSource } from '../metrics/metrics.ts';
 import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
 import type { RequestCounts } from '../plugin/request-counts.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
@@ -26,7 +26,7 @@ export async function serve(configFile: string | undefined): Promise<number> {
     process.on('SIGTERM', resolve);
     process.on('SIGINT', resolve);
   });
-  const timings = new StoreTimings();
+  const timings = new Timings();
   const runtime = new ReloadableRuntime(config, logger, timings);
   await runtime.start();
   const server = createServer(config, runtime, logger);
@@ -97,7 +97,7 @@ async function startMetrics(
   config: Config,
   server: Server,
   runtime: ReloadableRuntime,
-  timings: StoreTimings,
+  timings: Timings,
   logger: Logger,
 ): Promise<{ close(): void } | undefined> {
   if (config.metrics === undefined) return undefined;

@@ -25,6 +25,9 @@ export class KeyHasher {
   readonly queue: BoundedQueue;
   #calls = 0;
 
+  /** Told how long each computation took, in milliseconds, without the wait for it. */
+  onComputed: (ms: number) => void = () => undefined;
+
   constructor(parameters: Argon2Parameters, queue: BoundedQueueOptions) {
     this.parameters = parameters;
     this.queue = new BoundedQueue(queue);
@@ -62,9 +65,10 @@ export class KeyHasher {
     return parsed.memoryKib < memoryKib || parsed.time < time || parsed.parallelism < parallelism;
   }
 
-  #compute(key: string, phc: PhcHash, pepper: PepperVersion | undefined): Promise<Buffer> {
+  async #compute(key: string, phc: PhcHash, pepper: PepperVersion | undefined): Promise<Buffer> {
     this.#calls += 1;
-    return argon2.hash(key, {
+    const begun = performance.now();
+    const hash = await argon2.hash(key, {
       raw: true,
       type: argon2.argon2id,
       version: 0x13,
@@ -75,5 +79,7 @@ export class KeyHasher {
       hashLength: phc.hash.length,
       ...(pepper === undefined ? {} : { secret: pepper.argon2Secret.export() }),
     });
+    this.onComputed(performance.now() - begun);
+    return hash;
   }
 }

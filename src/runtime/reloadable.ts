@@ -12,10 +12,10 @@ import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import type { GuessThrottle } from '../plugin/throttle.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
-import type { StoreChange, StoreObservers } from '../store/store.ts';
+import type { StoreChange } from '../store/store.ts';
 import type { SecretReference } from '../vault/reference.ts';
 import type { Config } from './config.ts';
-import { Runtime } from './runtime.ts';
+import { Runtime, type Timings } from './runtime.ts';
 
 export class ReloadableRuntime implements PluginRuntime {
   readonly logger: Logger;
@@ -23,17 +23,17 @@ export class ReloadableRuntime implements PluginRuntime {
   readonly logOnce: LogOnce;
   readonly requests = createRequestCounts();
   readonly #listeners = new Set<(change: StoreChange) => void>();
-  readonly #observers: StoreObservers | undefined;
+  readonly #timings: Timings | undefined;
   #config: Config;
   #current: Runtime;
   #stopListening: () => void;
 
-  constructor(config: Config, logger: Logger, observers?: StoreObservers) {
+  constructor(config: Config, logger: Logger, timings?: Timings) {
     this.logger = logger;
     this.logOnce = createLogOnce(logger);
     this.#config = config;
-    this.#observers = observers;
-    this.#current = new Runtime(config, logger, observers);
+    this.#timings = timings;
+    this.#current = new Runtime(config, logger, timings);
     this.#stopListening = this.#current.store.onChange((change) => this.#announce(change));
   }
 
@@ -54,7 +54,7 @@ export class ReloadableRuntime implements PluginRuntime {
 
   /** Throws what is wrong with `config`; then everything is as before. */
   async reload(config: Config): Promise<void> {
-    const next = new Runtime(config, this.logger, this.#observers);
+    const next = new Runtime(config, this.logger, this.#timings);
     next.actedUpon = this.#current.actedUpon;
     try {
       await next.start();

@@ -55,6 +55,12 @@ export function cacheOptionsOf({ cache }: Config): VerificationCacheOptions {
   };
 }
 
+/** Told how long things took, in milliseconds, for metrics. */
+export interface Timings extends StoreObservers {
+  vault(ms: number): void;
+  argon2(ms: number): void;
+}
+
 /** What runs inside the plugin server. */
 export class Runtime implements PluginRuntime {
   readonly logger: Logger;
@@ -76,7 +82,7 @@ export class Runtime implements PluginRuntime {
   actedUpon: () => Promise<void> = () => Promise.resolve();
   #notReady: HkaError = new HkaError('HKA_VAULT_UNAVAILABLE', 'the pepper has not been read from Vault yet');
 
-  constructor(config: Config, logger: Logger, observers?: StoreObservers) {
+  constructor(config: Config, logger: Logger, timings?: Timings) {
     this.#config = config;
     this.logger = logger;
     this.logOnce = createLogOnce(logger);
@@ -85,9 +91,16 @@ export class Runtime implements PluginRuntime {
       this.clock,
     );
     this.throttle = new GuessThrottle(config.throttle, this.clock);
-    this.vault = config.vault === undefined ? undefined : createVault(config.vault, { logger });
-    this.store = createStore(config, logger, (reference) => this.secret(reference), this.vault, observers);
+    this.vault =
+      config.vault === undefined
+        ? undefined
+        : createVault(config.vault, {
+            logger,
+            ...(timings === undefined ? {} : { onExchange: (ms) => timings.vault(ms) }),
+          });
+    this.store = createStore(config, logger, (reference) => this.secret(reference), this.vault, timings);
     this.hasher = createHasher(config);
+    if (timings !== undefined) this.hasher.onComputed = (ms) => timings.argon2(ms);
   }
 
   /** Throws for what a person has to mend; waits for Vault in the background. */

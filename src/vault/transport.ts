@@ -19,6 +19,8 @@ export interface TransportOptions {
   readonly serverName?: string;
   /** For the whole exchange: connecting, sending, waiting, and the last byte of the body. */
   readonly timeoutMs: number;
+  /** Told how long each exchange took, in milliseconds, however it ended. */
+  readonly onExchange?: (ms: number) => void;
 }
 
 export interface Exchange {
@@ -73,13 +75,16 @@ export class VaultTransport {
   async exchange(exchange: Exchange): Promise<Reply> {
     const timeoutMs = exchange.timeoutMs ?? this.#options.timeoutMs;
     const attempt = { agent: exchange.method === 'GET' ? this.#kept : this.#single, diedIdle: false };
-    const until = performance.now() + timeoutMs;
+    const begun = performance.now();
+    const until = begun + timeoutMs;
     try {
       return await this.#once(exchange, attempt, timeoutMs, timeoutMs);
     } catch (error) {
       const leftMs = until - performance.now();
       if (!attempt.diedIdle || leftMs < 1) throw error;
       return await this.#once(exchange, { agent: this.#single, diedIdle: false }, leftMs, timeoutMs);
+    } finally {
+      this.#options.onExchange?.(performance.now() - begun);
     }
   }
 

@@ -48,6 +48,8 @@ export interface VaultDependencies {
   readonly clock?: Clock;
   readonly timers?: Timers;
   readonly random?: Random;
+  /** Told how long each call took, in milliseconds, however it ended. */
+  readonly onExchange?: (ms: number) => void;
 }
 
 export interface VaultStatus {
@@ -158,6 +160,7 @@ function connect(config: VaultConfig, deps: VaultDependencies): Parts {
     timeoutMs: config.timeoutMs,
     ...(config.caFile === undefined ? {} : { ca: readCaFile(config.caFile) }),
     ...(config.serverName === undefined ? {} : { serverName: config.serverName }),
+    ...(deps.onExchange === undefined ? {} : { onExchange: deps.onExchange }),
   });
   const client = new VaultClient(transport, checkedNamespace(config.namespace));
   const method = createLoginMethod(config.auth);

@@ -122,6 +122,7 @@ for (const workers of [1, 2]) {
     assert.match(text, 'hashed_key_auth_verifications_total{result="verified"} 1');
     assert.match(text, 'hashed_key_auth_verifications_total{result="unknown"} 1');
     assert.match(text, 'hashed_key_auth_argon2_total 1');
+    assert.match(text, 'hashed_key_auth_argon2_seconds_count 1');
     assert.match(text, `hashed_key_auth_workers ${workers}`);
     assert.match(text, 'requests_total{outcome="throttled"} 0');
     assert.not.match(text, key);
