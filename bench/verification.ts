@@ -13,7 +13,13 @@ import { measure, printTable, type Measurement } from './table.ts';
 
 const QUEUE = { concurrency: 2, maxWaiting: 1_000_000, maxWaitMs: 60_000 };
 /** So small that no refusal is remembered: every rejection is measured in full. */
-const CACHE = { maxEntries: 10_000, ttlMs: 3_600_000, negativeMaxEntries: 1, negativeTtlMs: 1, maxStaleMs: 0 };
+const CACHE = {
+  maxEntries: 10_000,
+  ttlMs: 3_600_000,
+  negativeMaxEntries: 1,
+  negativeTtlMs: 1,
+  maxStaleMs: 0,
+};
 
 /** A well-formed key with the id of a stored one and another secret. */
 function forge(publicId: string): string {
