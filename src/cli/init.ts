@@ -58,6 +58,11 @@ argon2:
 #     fresh_seconds: 30
 #     stale_if_error_seconds: 3600
 
+# The HTTP admin service, \`hashed-key-auth admin\`: on a Unix socket of its own unless told. See docs/admin.md.
+# admin:
+#   listen: 127.0.0.1:8101
+#   tokens: []   # \`hashed-key-auth admin-token create\` prints an entry
+
 log:
   level: info
 `;

@@ -63,7 +63,7 @@ for (const [folder, allowed] of Object.entries(ALLOWED)) {
   });
 }
 
-test('importing a module prints nothing and starts nothing: the plugin for the stock server, the command line, the server', async () => {
+test('importing a module prints nothing and starts nothing: the plugin for the stock server, the command line, the servers', async () => {
   const { execFileSync } = await import('node:child_process');
   for (const module of [
     'runtime/stock-plugin.js',
@@ -72,6 +72,8 @@ test('importing a module prints nothing and starts nothing: the plugin for the s
     'workers/supervisor.js',
     'workers/worker.js',
     'runtime/runtime.js',
+    'admin/http/server.js',
+    'cli/admin.js',
   ]) {
     const output = execFileSync(
       process.execPath,

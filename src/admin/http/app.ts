@@ -5,8 +5,7 @@
  * Invariant: a route without a declared permission stops the start. An attacker controls method, path, headers and body.
  */
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
-import swagger from '@fastify/swagger';
+import { METHODS as HTTP_METHODS, type IncomingMessage } from 'node:http';
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { plainAddress } from '../../lib/address-list.ts';
 import { Buckets } from '../../lib/buckets.ts';
@@ -15,6 +14,7 @@ import { describeError } from '../../lib/logger.ts';
 import { ANSWERS } from './answers.ts';
 import type { AdminDeps, RouteContext, Routes } from './context.ts';
 import { AdminMetrics } from './metrics.ts';
+import { describeApi } from './openapi.ts';
 import { mayUse, type Principal } from './permissions.ts';
 import { faultOf, invalidField, problemOf, PROBLEM_TYPE } from './problems.ts';
 import { auditLogRoutes } from './routes/audit-log.ts';
@@ -35,7 +35,8 @@ export interface AppOptions {
 }
 
 export const MAX_BODY_BYTES = 64 * 1024;
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+/** All that Node's parser knows; of CONNECT it makes no request. */
+const METHODS = HTTP_METHODS.filter((method) => method !== 'CONNECT');
 const ROUTES: readonly Routes[] = [
   readRoutes,
   issueRoutes,
@@ -73,12 +74,15 @@ export async function createApp(
       send(deps, error, request, reply);
     },
   });
+  for (const method of METHODS) {
+    if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
+  }
   app.setValidatorCompiler(validatorFor);
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   takeJsonOnly(app);
   app.decorateRequest('principal', undefined);
   for (const schema of ANSWERS) app.addSchema(schema);
-  await app.register(swagger, openapi(options.version));
+  await describeApi(app, options.version);
 
   const methods = new Map<string, Set<string>>();
   app.addHook('onRoute', ({ url, method, config }) => {
@@ -202,31 +206,4 @@ function refuseOtherMethods(app: FastifyInstance, methods: ReadonlyMap<string, R
       handler: () => undefined,
     });
   }
-}
-
-function openapi(version: string): Parameters<typeof swagger>[1] & object {
-  return {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'hashed-key-auth admin',
-        version,
-        description: 'Issues, rotates, revokes and lists hashed API keys for Kong.',
-      },
-      security: [{ token: [] }],
-      components: {
-        securitySchemes: {
-          token: {
-            type: 'http',
-            scheme: 'bearer',
-            description: 'From `admin-token create`. Not needed on a Unix socket without tokens.',
-          },
-        },
-      },
-    },
-    refResolver: {
-      buildLocalReference: (schema, _base, _fragment, at) =>
-        typeof schema['$id'] === 'string' ? schema['$id'] : `def-${at}`,
-    },
-  };
 }

@@ -114,7 +114,7 @@ export const idempotencyHeaders = {
       type: 'string',
       minLength: 1,
       maxLength: 255,
-      pattern: '^[!-~]+$',
+      pattern: '^[\\x21-\\x7e]+$',
     },
   },
 } as const;
@@ -126,7 +126,7 @@ export const ifMatchHeaders = {
       description: 'ETags of the versions that may be changed, or *.',
       type: 'string',
       maxLength: 1024,
-      pattern: '^(\\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$',
+      pattern: '^(\\*|(W/)?"[\\x21\\x23-\\x7e]*"( *, *(W/)?"[\\x21\\x23-\\x7e]*")*)$',
     },
   },
 } as const;

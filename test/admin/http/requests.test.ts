@@ -176,6 +176,10 @@ test('a method that a path does not take is told which it takes', async () => {
   const answer = await admin.call('DELETE', '/hashed-key-auths', { body: 'not json' });
   assert.is(answer.status, 405);
   assert.is(answer.headers.allow, 'GET, HEAD');
+  for (const method of ['PUT', 'OPTIONS', 'TRACE', 'PROPFIND', 'PURGE']) {
+    assert.is((await admin.call(method, '/live')).status, 405, method);
+    assert.is((await admin.call(method, '/nowhere')).status, 404, method);
+  }
 });
 
 test('HEAD is answered as GET, without a body', async () => {
