@@ -2,6 +2,8 @@
  * The files of a bulk issue: what is asked for, as CSV, and the results, as CSV that is only added to. The results hold plain
  * keys: mode 0600, to be handed out and deleted.
  *
+ * One run at a time works on the same results; see bulk.ts.
+ *
  * Invariant: a key is in the results, on disk, before its credential exists. So whatever interrupts the work, no credential is
  * there whose key nobody has, and a run that goes on makes the credential of every key that is written down already.
  */
@@ -107,7 +109,11 @@ export class BulkResults {
   static async open(path: string): Promise<BulkResults> {
     let file: FileHandle;
     try {
-      file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+      file = await open(
+        path,
+        constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW,
+        0o600,
+      );
     } catch (error) {
       throw new HkaError('HKA_USAGE', `can't write ${path}: ${errnoOf(error) ?? messageOf(error)}`);
     }
@@ -141,11 +147,13 @@ export class BulkResults {
   }
 
   async #append(text: string): Promise<void> {
+    const { size } = await this.#file.stat();
     try {
-      const { size } = await this.#file.stat();
-      await this.#file.write(text, size);
+      // All of it, or an error: a full disk takes the first part of a write and says nothing.
+      await this.#file.appendFile(text);
       await this.#file.sync();
     } catch (error) {
+      await this.#file.truncate(size).catch(() => undefined);
       throw new HkaError('HKA_STORE_WRITE_FAILED', `can't write ${this.#path}: ${errnoOf(error) ?? ''}`, {
         cause: error,
       });

@@ -20,6 +20,8 @@ export interface BulkReport {
 }
 
 const BATCH = 64;
+/** Of all versions of this program. */
+const LARGEST_BATCH = 64;
 
 /** `requests` in the order of `rows`. Throws HKA_USAGE when the results are of other rows. */
 export async function issueInBulk(
@@ -31,10 +33,12 @@ export async function issueInBulk(
   { prefix, onProgress, batch = BATCH }: BulkOptions,
 ): Promise<BulkReport> {
   assertSameRows(rows, results.written);
-  const done = await service.existing(results.written.map(({ id }) => id));
-  // Keys that were written down, and whose credential was not made any more.
-  const pending = results.written.filter(({ id }) => !done.has(id));
-  const before = done.size;
+  // Keys that were written down, and whose credential was not made any more: rows are made in their order, so they are among
+  // the last ones. A credential that is missing further up was deleted by somebody.
+  const last = results.written.slice(-LARGEST_BATCH);
+  const done = await service.existing(last.map(({ id }) => id));
+  const pending = lastMissing(last, done);
+  const before = results.written.length - pending.length;
   let issued = 0;
   const make = async (part: readonly BulkResult[]): Promise<void> => {
     await service.issueGenerated(
@@ -58,6 +62,12 @@ export async function issueInBulk(
     await make(part);
   }
   return { issued, before };
+}
+
+/** The rows after the last one whose credential is there. */
+function lastMissing(last: readonly BulkResult[], there: ReadonlySet<string>): readonly BulkResult[] {
+  const at = last.findLastIndex(({ id }) => there.has(id));
+  return last.slice(at + 1);
 }
 
 function assertSameRows(rows: readonly BulkRow[], written: readonly BulkResult[]): void {

@@ -4,6 +4,7 @@ import { SingleBar } from 'cli-progress';
 import { BulkResults, parseHashes, parseRequests, type BulkRow } from '../admin/bulk-file.ts';
 import { issueInBulk } from '../admin/bulk-issue.ts';
 import type { IssueRequest } from '../admin/credential-service.ts';
+import { withFileLock } from '../lib/atomic-file.ts';
 import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
 import { parsePhc } from '../keys/phc.ts';
 import { parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
@@ -21,6 +22,23 @@ export async function bulkIssue(
 ): Promise<number> {
   const rows = parseRequests(readText(file), file);
   const requests = toRequests(rows, file, () => ({}));
+  // Two runs on the same results would overwrite each other's keys.
+  return withFileLock(out, () => issueRows(session, output, io, { rows, requests, out }));
+}
+
+interface Work {
+  readonly rows: readonly BulkRow[];
+  readonly requests: readonly IssueRequest[];
+  readonly out: string;
+}
+
+async function issueRows(
+  session: CliSession,
+  output: Output,
+  io: Io,
+  { rows, requests, out }: Work,
+): Promise<number> {
+  // Opened only now: what an earlier run has stored must be seen.
   const service = await session.service();
   const results = await BulkResults.open(out);
   const bar =

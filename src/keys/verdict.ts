@@ -19,6 +19,8 @@ export type Verdict = (
       readonly credential: VerifiedCredential;
       /** Whether argon2 was spared. */
       readonly cached: boolean;
+      /** When the row was read, in milliseconds since the Unix epoch; 0 when it must be read again before the next use. */
+      readonly readAt: number;
       /** Whether the store could not be asked: only good for the moment. */
       readonly stale?: true;
     }

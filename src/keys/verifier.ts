@@ -139,9 +139,9 @@ export class KeyVerifier implements Verifier {
     const parsed = parseKey(key, this.#options.prefix);
     const publicId = parsed.kind === 'issued' ? parsed.publicId : undefined;
     // Not tied to one request: whoever came first must not decide for those who wait with it.
-    const work = this.#work(key, publicId, slot, this.cache.getVerified(slot)).finally(() =>
-      this.#inFlight.delete(slot),
-    );
+    const work = this.#work(key, publicId, slot, this.cache.getVerified(slot)).finally(() => {
+      if (this.#inFlight.get(slot) === work) this.#inFlight.delete(slot);
+    });
     this.#inFlight.set(slot, work);
     return work;
   }
@@ -290,6 +290,7 @@ export class KeyVerifier implements Verifier {
       credential: entry.expiresAt === undefined ? credential : { ...credential, expiresAt: entry.expiresAt },
       cached,
       seen,
+      readAt: entry.checkedAt,
     };
   }
 
@@ -306,6 +307,8 @@ export class KeyVerifier implements Verifier {
 
   #onChange(change: StoreChange): void {
     this.#changes += 1;
+    // Who comes from now on must not be answered with a row that was read before.
+    this.#inFlight.clear();
     if (change.kind === 'all') {
       this.cache.invalidateAll();
       return;

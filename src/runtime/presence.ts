@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describeError, type Logger } from '../lib/logger.ts';
 import { GATEWAY_BEAT_MS, type Acknowledgements, type GatewayRef } from '../store/acknowledgements.ts';
 
@@ -49,6 +50,9 @@ export class Presence {
       while (this.#again) {
         this.#again = false;
         const { sequence } = this.#store;
+        // Everybody else who listens hears of the change first, in whatever order they have come: only then is it known which
+        // processes have to act upon it.
+        await nextTurn();
         await this.#actedUpon();
         await this.#store.acknowledge(this.#gateway, sequence);
       }

@@ -12,7 +12,13 @@ import { VerificationCache, type VerificationCacheOptions } from '../keys/verifi
 import type { DenialReason, Verdict, VerifiedCredential, Verifier } from '../keys/verdict.ts';
 
 export type VerdictAnswer = (
-  | { readonly ok: true; readonly credential: VerifiedCredential; readonly stale?: true }
+  | {
+      readonly ok: true;
+      readonly credential: VerifiedCredential;
+      readonly stale?: true;
+      /** When the supervisor has read the row, in milliseconds since the Unix epoch. */
+      readonly readAt: number;
+    }
   | { readonly ok: false; readonly reason: DenialReason }
 ) & {
   /** Whether it may be remembered. */
@@ -37,6 +43,8 @@ export class RemoteVerifier implements Verifier {
   readonly #askKnown: (key: string) => Promise<VerdictAnswer | undefined>;
   readonly #isLinkAlive: () => boolean;
   readonly #pending = new Map<string, Promise<Verdict>>();
+  /** Questions that are open, those that a change has made outdated among them. */
+  #asking = 0;
   /** The supervisor bounds how long a key is used that can't be looked up, so it is asked again soon. */
   readonly #staleBackMs: number;
   #changes = 0;
@@ -81,6 +89,7 @@ export class RemoteVerifier implements Verifier {
         },
         cached: true,
         seen: 0,
+        readAt: entry.checkedAt,
       };
     }
     if (parseKey(key, this.#options.prefix).kind === 'malformed') return deny('malformed');
@@ -92,10 +101,14 @@ export class RemoteVerifier implements Verifier {
     const slot = this.#cache.slotOf(key);
     const pending = this.#pending.get(slot);
     if (pending !== undefined) return pending;
-    if (this.#pending.size >= this.#options.maxPending) {
-      throw new HkaError('HKA_VERIFIER_BUSY', `${this.#pending.size} keys are being verified already`);
+    if (this.#asking >= this.#options.maxPending) {
+      throw new HkaError('HKA_VERIFIER_BUSY', `${this.#asking} keys are being verified already`);
     }
-    const work = this.#verify(key, slot).finally(() => this.#pending.delete(slot));
+    this.#asking += 1;
+    const work = this.#verify(key, slot).finally(() => {
+      this.#asking -= 1;
+      if (this.#pending.get(slot) === work) this.#pending.delete(slot);
+    });
     this.#pending.set(slot, work);
     return work;
   }
@@ -103,6 +116,8 @@ export class RemoteVerifier implements Verifier {
   /** Credentials that changed; null when it can't be said which. */
   forget(ids: readonly string[] | null): void {
     this.#changes += 1;
+    // Who comes from now on must not be answered with what was found out before.
+    this.#pending.clear();
     if (ids === null) this.#cache.invalidateAll();
     else {
       this.#cache.invalidate(ids);
@@ -141,9 +156,15 @@ export class RemoteVerifier implements Verifier {
       hash: '',
       expiresAt: credential.expiresAt,
       retiring: credential.retiring === true,
-      checkedAt: answer.current ? this.#clock.now() - (answer.stale === true ? this.#staleBackMs : 0) : 0,
+      checkedAt: answer.current ? this.#checkedAt(answer) : 0,
     });
-    return { ok: true, credential, cached: false, seen: 0 };
+    return { ok: true, credential, cached: false, seen: 0, readAt: told.ok ? told.readAt : 0 };
+  }
+
+  /** The row is as old as it is for the supervisor: two memories one after the other must not make it twice as old. */
+  #checkedAt({ readAt, stale }: { readonly readAt: number; readonly stale?: true }): number {
+    const now = this.#clock.now();
+    return stale === true ? now - this.#staleBackMs : Math.min(now, readAt);
   }
 }
 

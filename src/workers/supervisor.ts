@@ -269,7 +269,10 @@ export class Supervisor {
           member.child.kill('SIGKILL');
           return;
         }
+        // It remembers nothing from before; what has changed since it was forked was not told to it.
+        member.forgot = this.#changes;
         member.begun = true;
+        this.#wakeWaiting();
         this.#tell(member, { kind: 'begin', config: this.#config, instances: this.#instances.list() });
         this.#balance();
         return;
@@ -499,6 +502,7 @@ function toAnswer(verdict: Verdict, changes: number): VerdictAnswer {
         ok: true,
         credential: verdict.credential,
         current,
+        readAt: verdict.readAt,
         ...(verdict.stale === true ? { stale: true } : {}),
       }
     : { ok: false, reason: verdict.reason, current };

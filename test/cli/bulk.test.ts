@@ -1,12 +1,13 @@
 /** Keys for many at once: each row exactly one, whatever interrupts the work. */
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
 import { CLI, install, type Installation } from '../helpers/installation.ts';
 import { suite } from '../helpers/suite.ts';
+import { mountTmpfs, whyNoMount } from '../store/machine.ts';
 
 const test = suite('bulk issue');
 
@@ -152,5 +153,55 @@ test('hashes made elsewhere are taken over, and their keys are good', async () =
   assert.match(refused.stderr, /row 1: .*argon2id[^]*row 2: /);
   assert.not.match(refused.stderr, 'canary');
 });
+
+test('a credential that was deleted does not come back when the command is run again', async () => {
+  rows(80);
+  await installation.run(['keys', 'bulk', request, '--out', out]);
+  const [first] = results();
+  await installation.run(['keys', 'delete', first?.id ?? '', '--yes']);
+  rows(81);
+  const again = await installation.run(['keys', 'bulk', request, '--out', out, '--json']);
+  assert.is((JSON.parse(again.stdout) as { issued: number }).issued, 1, again.stderr);
+  assert.is((await installation.run(['keys', 'show', first?.id ?? ''])).status, 3);
+});
+
+test('two runs at once on the same files make each key once', async () => {
+  rows(150);
+  const both = await Promise.all(
+    [1, 2].map(() => installation.run(['keys', 'bulk', request, '--out', out, '--json'])),
+  );
+  assert.equal(
+    both.map(({ status }) => status),
+    [0, 0],
+    both.map(({ stderr }) => stderr).join(''),
+  );
+  assert.is(results().length, 150);
+  assert.is((await credentials()).length, 150);
+});
+
+test.needing(whyNoMount())(
+  'a full disk stops it before any credential is made whose key is not written down',
+  async () => {
+    rows(400);
+    const disk = join(installation.folder, 'disk');
+    mkdirSync(disk);
+    const unmount = mountTmpfs(disk, '8k');
+    try {
+      const full = join(disk, 'keys.csv');
+      const made = await installation.run(['keys', 'bulk', request, '--out', full]);
+      assert.is(made.status, 5, made.stderr);
+      const written = new Set(
+        (parse(readFileSync(full, 'utf8'), { columns: true }) as Row[]).map(({ id }) => id),
+      );
+      const stored = await credentials();
+      assert.ok(
+        stored.every(({ id }) => written.has(id)),
+        `${stored.length} made, ${written.size} written`,
+      );
+    } finally {
+      unmount();
+    }
+  },
+);
 
 test.run();

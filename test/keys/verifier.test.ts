@@ -87,6 +87,7 @@ test('an issued key is good, and the second time without argon2 and without wait
     credential: { id: record.id, consumer: { username: 'alice' } },
     cached: false,
     seen: b.verifier.changes,
+    readAt: b.clock.now(),
   });
   const second = b.verifier.verify(key);
   assert.not.instance(second, Promise);
@@ -112,6 +113,26 @@ test('an imported key is good, strong and weak', async () => {
   assert.is(reason(await b.verifier.verify(strong)), 'ok');
   assert.is(reason(await b.verifier.verify('secret')), 'ok');
   assert.is(reason(await b.verifier.verify('secre')), 'unknown');
+});
+
+test('who comes after a revocation was announced does not join a look that was begun before it', async () => {
+  const b = bench();
+  const { key, record } = await issue(b);
+  assert.is(reason(await b.verifier.verify(key)), 'ok');
+  b.clock.advance(VERIFIER_CACHE.ttlMs);
+  let release = (): void => undefined;
+  b.store.beforeGet = () =>
+    new Promise((resolve) => {
+      release = resolve;
+    });
+  const before = b.verifier.verify(key);
+  b.store.beforeGet = undefined;
+  await b.store.update(record.id, { revokedAt: 1 });
+  const after = await b.verifier.verify(key);
+  assert.is(reason(after), 'revoked');
+  release();
+  await before;
+  assert.is(reason(await b.verifier.verify(key)), 'revoked');
 });
 
 test('after the clock was set back a row is read again before its key is let in', async () => {

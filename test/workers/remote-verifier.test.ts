@@ -9,18 +9,20 @@ import { suite } from '../helpers/suite.ts';
 const test = suite('verification in a worker');
 
 const KEY = generateKey('hka').key.reveal();
+const START = new ManualClock().now();
 const GOOD: VerdictAnswer = {
   ok: true,
   credential: { id: 'c', consumer: { username: 'alice' } },
   current: true,
+  readAt: START,
 };
 
-function worker(answer: () => Promise<VerdictAnswer>, isLinkAlive = () => true) {
+function worker(answer: () => Promise<VerdictAnswer>, isLinkAlive = () => true, clock = new ManualClock()) {
   let asked = 0;
   const verifier = new RemoteVerifier(
     { prefix: 'hka', cache: VERIFIER_CACHE, maxPending: 2 },
     {
-      clock: new ManualClock(),
+      clock,
       ask: () => {
         asked += 1;
         return answer();
@@ -37,6 +39,34 @@ test('a verdict is asked for once, then remembered', async () => {
   assert.ok((await verifier.verify(KEY)).ok);
   assert.ok((await verifier.verify(KEY)).ok);
   assert.is(asked(), 1);
+});
+
+test('a row is not used for longer than its time because two processes remember it one after the other', async () => {
+  const clock = new ManualClock();
+  // Read by the supervisor almost a whole time ago.
+  const readAt = clock.now() - VERIFIER_CACHE.ttlMs + 1000;
+  const { verifier, asked } = worker(async () => ({ ...GOOD, readAt }), undefined, clock);
+  assert.ok((await verifier.verify(KEY)).ok);
+  clock.advance(999);
+  assert.ok(verifier.recall(KEY)?.ok);
+  clock.advance(1);
+  assert.is(verifier.recall(KEY), undefined);
+  await verifier.verify(KEY);
+  assert.is(asked(), 2);
+});
+
+test('who comes after a change is not answered with what was asked before it', async () => {
+  const answers: ((told: VerdictAnswer) => void)[] = [];
+  const { verifier } = worker(() => new Promise((done) => answers.push(done)));
+  const before = verifier.verify(KEY);
+  verifier.forget(['c']);
+  const after = verifier.verify(KEY);
+  assert.is(answers.length, 2, 'it is asked again');
+  answers[0]?.(GOOD);
+  assert.ok((await before).ok);
+  answers[1]?.({ ok: false, reason: 'revoked', current: true });
+  assert.not.ok((await after).ok);
+  assert.is(verifier.recall(KEY)?.ok, false);
 });
 
 for (const [what, ids] of [

@@ -208,8 +208,8 @@ class VaultStore implements CredentialStore {
     return this.#write((draft) => draft.rotate(id, rotation, expectedVersion));
   }
 
-  async remove(id: string): Promise<void> {
-    await this.#write((draft) => draft.remove(id));
+  async remove(id: string, expectedVersion?: number): Promise<void> {
+    await this.#write((draft) => draft.remove(id, expectedVersion));
     try {
       await this.#opened?.usage.forget(id);
     } catch (error) {
