@@ -29,8 +29,8 @@ test.afterEach(async () => {
   await installation.dispose();
 });
 
-async function start(): Promise<Running> {
-  const child = spawn(process.execPath, [CLI, 'admin', '-c', installation.config], {
+async function start(config = installation.config): Promise<Running> {
+  const child = spawn(process.execPath, [CLI, 'admin', '-c', config], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
@@ -53,12 +53,14 @@ async function start(): Promise<Running> {
   return one;
 }
 
-const overSocket = (method: string, path: string, body?: object, headers = {}): Promise<Answer> =>
-  exchange(method, path, {
-    body,
-    headers,
-    connection: { socketPath: join(installation.folder, 'admin.sock') },
-  });
+const overSocket = (
+  method: string,
+  path: string,
+  body?: object,
+  headers = {},
+  socket = 'admin.sock',
+): Promise<Answer> =>
+  exchange(method, path, { body, headers, connection: { socketPath: join(installation.folder, socket) } });
 
 function freePort(): Promise<number> {
   return new Promise((done) => {
@@ -107,6 +109,26 @@ test('a request that was answered by nobody, because the service was killed, is 
   const rotated = await overSocket('POST', `/hashed-key-auths/${String(again?.json['id'])}/rotate`);
   const verified = await installation.run(['keys', 'verify'], String(rotated.json['key']));
   assert.is(verified.status, 0, verified.stderr);
+});
+
+test('two services on one file make one credential of one request, whichever is asked, and at once', async () => {
+  const other = join(installation.folder, 'other.yaml');
+  writeFileSync(other, `${readFileSync(installation.config, 'utf8')}admin:\n  listen: unix:other.sock\n`);
+  await Promise.all([start(), start(other)]);
+  const ask = (socket: string, name: string): Promise<Answer> =>
+    overSocket('POST', '/consumers/alice/hashed-key-auth', {}, { 'idempotency-key': name }, socket);
+  for (const name of ['one', 'two', 'three']) {
+    const answers = await Promise.all(['admin.sock', 'other.sock', 'admin.sock'].map((at) => ask(at, name)));
+    assert.equal(
+      answers.map(({ status }) => status).toSorted((a, b) => a - b),
+      [200, 200, 201],
+    );
+    assert.is(new Set(answers.map(({ json }) => json['id'])).size, 1);
+  }
+  const { json } = await overSocket('GET', '/hashed-key-auths', undefined, {}, 'other.sock');
+  assert.is((json['data'] as unknown[]).length, 3);
+  const log = await installation.run(['audit-log', 'verify']);
+  assert.is(log.status, 0, log.stdout);
 });
 
 test('a token is printed once on stdout; its entry on stderr makes it work', async () => {
@@ -167,71 +189,13 @@ test('a token needs a name and a role that exist', async () => {
   }
 });
 
-const TOKEN = [
-  '  tokens:',
-  '    - name: a',
-  '      role: admin',
-  '      public_id: abcdefghijkl',
-  '      mac: "00000000"',
-  '      hash: x',
-  '      pepper: "1"',
-];
-const TLS = ['  tls:', '    cert_file: a.pem', '    key_file: a.key'];
-
-/** Lines of the admin section; what `config check` says, undefined when it takes them. */
-const CONFIGURATIONS: readonly [name: string, lines: readonly string[], says: RegExp | undefined][] = [
-  ['all interfaces', ['  listen: 0.0.0.0:8001', ...TOKEN], /admin\.tls: is missing/],
-  ['all interfaces, IPv6', ['  listen: "[::]:8001"', ...TOKEN], /admin\.tls: is missing/],
-  [
-    'a public address with TLS and no token',
-    ['  listen: 192.0.2.1:8001', ...TLS],
-    /admin\.tokens: are missing/,
-  ],
-  [
-    'a public address with neither',
-    ['  listen: 192.0.2.1:8001'],
-    /admin\.tls: is missing[^]*admin\.tokens: are missing/,
-  ],
-  ['a public address with both', ['  listen: 192.0.2.1:8001', ...TLS, ...TOKEN], undefined],
-  ['loopback without a token', ['  listen: 127.0.0.1:8001'], /admin\.tokens: are missing/],
-  ['loopback with a token', ['  listen: localhost:8001', ...TOKEN], undefined],
-  ['a name', ['  listen: gateway.internal:8001', ...TOKEN, ...TLS], /admin\.listen: must be unix:PATH/],
-  ['TLS on a Unix socket', ['  listen: unix:a.sock', ...TLS], /admin\.tls: has no effect/],
-  ['an allow-list with a name', ['  allow: [gateway, 10.0.0.0/8]'], /admin\.allow\[0\]: is no address/],
-  [
-    'a token twice',
-    [...TOKEN, ...TOKEN.slice(1)],
-    /tokens\[1\]\.name: is used twice[^]*public_id: is used twice/,
-  ],
-  ['a token under an unknown pepper', [...TOKEN.slice(0, -1), '      pepper: "9"'], /pepper: is none of/],
-  [
-    'a role that is none',
-    [...TOKEN.filter((line) => !line.includes('role')), '      role: root'],
-    /role: must be one of/,
-  ],
-];
-
-for (const [name, lines, says] of CONFIGURATIONS) {
-  test(`config check, admin on ${name}: ${says === undefined ? 'fine' : 'refused'} (R5, R8)`, async () => {
-    installation.configure(['admin:', ...lines]);
-    const { status, stderr } = await installation.run(['config', 'check']);
-    assert.is(status, says === undefined ? 0 : 4, stderr);
-    if (says === undefined) return;
-    assert.match(stderr, says);
-    const served = await installation.run(['admin']);
-    assert.is(served.status, 4, 'and the service does not start');
-  });
-}
-
-test("Kong's admin token goes over plain http on loopback only", async () => {
-  const before = readFileSync(installation.config, 'utf8');
-  const check = async (url: string): Promise<number> => {
-    writeFileSync(installation.config, `${before}kong:\n  admin_url: ${url}\n  admin_token_file: t\n`);
-    return (await installation.run(['config', 'check'])).status;
-  };
-  assert.is(await check('http://kong.internal:8001'), 4);
-  assert.is(await check('https://kong.internal:8444'), 0);
-  assert.is(await check('http://127.0.0.1:8001'), 0);
+test('beyond loopback without TLS and a token, neither the check nor the service takes it (R5)', async () => {
+  installation.configure(['admin:', '  listen: 0.0.0.0:8001']);
+  for (const command of [['config', 'check'], ['admin']]) {
+    const { status, stderr } = await installation.run(command);
+    assert.is(status, 4, command.join(' '));
+    assert.match(stderr, /admin\.tls: is missing[^]*admin\.tokens: are missing/);
+  }
 });
 
 test.run();

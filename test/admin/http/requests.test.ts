@@ -187,6 +187,8 @@ test('HEAD is answered as GET, without a body', async () => {
   assert.is(answer.status, 200);
   assert.is(answer.text, '');
   assert.is(answer.headers.etag, '"1"');
+  const without = await admin.call('HEAD', `/hashed-key-auths/${id}`, { token: undefined });
+  assert.is(without.status, 401, 'and to nobody else');
 });
 
 test('a sane request id comes back, any other is replaced', async () => {
