@@ -10,7 +10,8 @@ import type { KeyHasher } from '../keys/hasher.ts';
 import { importHash, issueKey, makeKey, recordGenerated } from '../keys/issue.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { assertVersion, notFound } from '../store/changes.ts';
-import { stateOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
+import { MAX_CANDIDATES } from '../keys/verifier.ts';
+import { indexToken, stateOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
 import type { CredentialPatch, CredentialQuery, CredentialStore, Page, Usage } from '../store/store.ts';
 import type { Actor, AuditLog } from './audit-log.ts';
 
@@ -112,9 +113,28 @@ export class CredentialService {
       const records = requests.map(({ hash, start, ...request }) =>
         importHash({ ...request, createdAt }, hash, start, current),
       );
+      await this.#assertFewShareAStart(records);
       await this.#deps.store.insert(records);
       return { target: `${records.length} credentials`, result: records };
     });
+  }
+
+  /** Of those that begin alike only so many are tried. */
+  async #assertFewShareAStart(records: readonly CredentialRecord[]): Promise<void> {
+    const counts = new Map<string, number>();
+    for (const { lookup } of records) {
+      if (lookup.kind !== 'imported') continue;
+      const token = indexToken(lookup.bits, lookup.index);
+      counts.set(token, (counts.get(token) ?? 0) + 1);
+    }
+    for (const [token, count] of counts) {
+      const there = await this.#deps.store.findByIndex([token], MAX_CANDIDATES + 1);
+      if (count + there.length <= MAX_CANDIDATES) continue;
+      throw new HkaError(
+        'HKA_USAGE',
+        `${count + there.length} keys would begin with the same key_start, at most ${MAX_CANDIDATES} may: give more of their characters`,
+      );
+    }
   }
 
   /** Which of these ids have a credential. */

@@ -30,7 +30,7 @@ import {
 import type { DenialReason, Verdict, VerifiedCredential, Verifier } from './verdict.ts';
 
 /** Argon2 computations that one presented key may cost, whatever the store holds. */
-const MAX_CANDIDATES = 4;
+export const MAX_CANDIDATES = 4;
 
 /** A key of a credential. */
 interface StoredKey {

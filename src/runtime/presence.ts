@@ -12,14 +12,15 @@ export class Presence {
   readonly #store: Acknowledgements;
   readonly #actedUpon: () => Promise<void>;
   readonly #logger: Logger;
-  readonly #gateway: GatewayRef = { id: randomUUID(), name: `${hostname()}:${process.pid}` };
+  readonly #gateway: GatewayRef;
   readonly #beat: NodeJS.Timeout;
   #saying: Promise<void> | undefined;
   #again = false;
   #closed = false;
 
-  /** `actedUpon` resolves when every process has acted upon what was announced so far. */
-  constructor(store: Acknowledgements, actedUpon: () => Promise<void>, logger: Logger) {
+  /** `aloneMs`: see {@link GatewayRef}. `actedUpon` resolves when every process has acted upon what was announced so far. */
+  constructor(store: Acknowledgements, aloneMs: number, actedUpon: () => Promise<void>, logger: Logger) {
+    this.#gateway = { id: randomUUID(), name: `${hostname()}:${process.pid}`, aloneMs };
     this.#store = store;
     this.#actedUpon = actedUpon;
     this.#logger = logger;

@@ -113,7 +113,9 @@ export class Runtime implements PluginRuntime {
     ).unref();
     const { acknowledgements } = this.store;
     if (acknowledgements !== undefined) {
-      const presence = new Presence(acknowledgements, () => this.actedUpon(), this.logger);
+      const { ttlSeconds, maxStaleSeconds } = this.#config.cache;
+      const aloneMs = Math.max(ttlSeconds, maxStaleSeconds) * 1000;
+      const presence = new Presence(acknowledgements, aloneMs, () => this.actedUpon(), this.logger);
       this.#presence = presence;
       this.store.onChange(() => presence.say());
     }

@@ -7,13 +7,13 @@ export interface GatewayRef {
   readonly id: string;
   /** For people: host and process id. */
   readonly name: string;
+  /** For how long it may let keys in that it knows while it hears nothing from the store, in milliseconds. */
+  readonly aloneMs: number;
 }
 
 export interface GatewayState extends GatewayRef {
   /** Number of the last change that it has acted upon. */
   readonly sequence: number;
-  /** When it said so last, in milliseconds since the Unix epoch. */
-  readonly seenAt: number;
 }
 
 export interface Acknowledgements {
@@ -22,7 +22,7 @@ export interface Acknowledgements {
   acknowledge(gateway: GatewayRef, sequence: number): Promise<void>;
   /** Says that a gateway has ended. */
   leave(gateway: GatewayRef): Promise<void>;
-  /** Those that said something within the last {@link GATEWAY_LIVE_MS}. */
+  /** Those that have not said that they end, and may still let somebody in: see {@link GatewayRef.aloneMs}. */
   gateways(): Promise<readonly GatewayState[]>;
 }
 

@@ -119,4 +119,15 @@ test('without the audit log nothing is changed', async () => {
   assert.is(store.records.size, 0);
 });
 
+test('hashes made elsewhere are refused where more begin alike than are tried', async () => {
+  const hash = (await service.issue(ACTOR, ALICE)).record.hash;
+  const many = (count: number, start: string) =>
+    Array.from({ length: count }, () => ({ ...ALICE, hash, start }));
+  const refused = await rejection('HKA_USAGE', service.importHashes(ACTOR, many(5, 'sk_live_')));
+  assert.match(refused.message, 'key_start');
+  await service.importHashes(ACTOR, many(4, 'sk_live_'));
+  await rejection('HKA_USAGE', service.importHashes(ACTOR, many(1, 'sk_live_')));
+  await service.importHashes(ACTOR, many(1, 'sk_live_a'));
+});
+
 test.run();

@@ -26,7 +26,7 @@ function gateway(actedUpon: () => Promise<void>): {
     },
     gateways: () => Promise.resolve([]),
   };
-  return { presence: new Presence(store, actedUpon, silentLogger), said, store, left: () => left };
+  return { presence: new Presence(store, 1000, actedUpon, silentLogger), said, store, left: () => left };
 }
 
 test('a change is acknowledged only after everybody who listens has heard of it, in whatever order they have come', async () => {

@@ -172,6 +172,42 @@ withPostgres('a server that hangs holds nobody beyond the timeout, and then nobo
 });
 
 withPostgres(
+  'who waits for another writer is no outage: reads go on, and the write is told that it is locked',
+  async () => {
+    const fixture = await openPostgresFixture(server, { timeoutMs: 600 });
+    const record = issuedRecord();
+    await fixture.store.insert([record]);
+    const { Client } = await import('pg');
+    const other = new Client({
+      host: server.host,
+      port: server.port,
+      database: fixture.database,
+      ...server.superuser,
+    });
+    await other.connect();
+    await other.query('begin');
+    await other.query(`update ${SCHEMA}.store_state set sequence = sequence`);
+    let locked: unknown;
+    const writing = fixture.store.update(record.id, { name: 'x' }).catch((error: unknown) => {
+      locked = error;
+    });
+    while (locked === undefined) {
+      assert.equal(await fixture.store.get(record.id), record);
+      assert.ok(fixture.store.health().ok);
+      await new Promise((resolve) => {
+        setTimeout(resolve, 20);
+      });
+    }
+    await writing;
+    assert.is((locked as HkaError).code, 'HKA_STORE_LOCKED');
+    await other.query('rollback');
+    await other.end();
+    assert.is((await fixture.store.update(record.id, { name: 'x' })).name, 'x');
+    await fixture.dispose();
+  },
+);
+
+withPostgres(
   "the gateway's role can look up and re-hash, and can't make, give away, extend, revive or remove (R7, R12)",
   async () => {
     const fixture = await openPostgresFixture(server);

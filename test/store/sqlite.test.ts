@@ -1,9 +1,10 @@
 /** What only SQLite does: one file, several processes, a disk that is full. */
-import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
 import * as assert from 'uvu/assert';
+import { waitForGateways } from '../../src/admin/wait.ts';
 import { parsePhc } from '../../src/keys/phc.ts';
 import { migrate, migrationStatus } from '../../src/store/sql/migrate.ts';
 import { openSqlStore } from '../../src/store/sql/sql-store.ts';
@@ -122,6 +123,71 @@ test('a change that was not noticed in time is: by its number, or as a change of
   raw.exec('update store_state set sequence = 1');
   await eventually('everything may have changed', () => changes.some(({ kind }) => kind === 'all'));
   raw.close();
+  await fixture.dispose();
+});
+
+test('a change whose row is damaged is a change of everything', async () => {
+  const fixture = await openSqliteFixture();
+  await fixture.store.insert([issuedRecord()]);
+  const changes: StoreChange[] = [];
+  fixture.store.onChange((change) => changes.push(change));
+  const raw = new Database(fixture.path);
+  raw.exec(
+    `begin; update store_state set sequence = sequence + 1;
+     insert into store_changes select sequence, 0, 1, '{broken' from store_state; commit`,
+  );
+  await eventually('everything may have changed', () => changes.some(({ kind }) => kind === 'all'));
+  raw.close();
+  await fixture.dispose();
+});
+
+test('a backup that is put in place by renaming it is noticed, and used from then on', async () => {
+  const fixture = await openSqliteFixture();
+  const record = issuedRecord();
+  await fixture.store.insert([record]);
+  const raw = new Database(fixture.path);
+  raw.exec(`vacuum into '${fixture.path}.backup'`);
+  raw.close();
+  const changes: StoreChange[] = [];
+  fixture.store.onChange((change) => changes.push(change));
+  for (const suffix of ['-wal', '-shm']) rmSync(`${fixture.path}${suffix}`, { force: true });
+  renameSync(`${fixture.path}.backup`, fixture.path);
+  await eventually('everything may have changed', () => changes.some(({ kind }) => kind === 'all'));
+  await eventually('it is well', () => fixture.store.health().ok);
+  const other = await fixture.another();
+  await other.update(record.id, { revokedAt: 5 });
+  await eventually('a revocation in the new file counts', async () => {
+    const now = await fixture.store.get(record.id).catch(() => undefined);
+    return now?.revokedAt === 5;
+  });
+  await fixture.dispose();
+});
+
+test('a gateway that says nothing more is waited for as long as it may let somebody in, and is named', async () => {
+  const fixture = await openSqliteFixture();
+  const { acknowledgements } = fixture.store;
+  if (acknowledgements === undefined) throw new Error('SQL stores have them');
+  const gateway = (name: string, aloneMs: number) => ({ id: name, name, aloneMs });
+  await acknowledgements.acknowledge(gateway('quick', 300_000), 1);
+  await acknowledgements.acknowledge(gateway('cut off', 300_000), 0);
+  await acknowledgements.acknowledge(gateway('gone', 300_000), 0);
+  await acknowledgements.acknowledge(gateway('killed long ago', 300_000), 0);
+  const raw = new Database(fixture.path);
+  raw.exec("update gateways set seen_at = seen_at - 120000 where id = 'cut off'");
+  raw.exec("update gateways set seen_at = seen_at - 600000 where id = 'killed long ago'");
+  raw.close();
+  await acknowledgements.leave(gateway('gone', 300_000));
+  await fixture.store.insert([issuedRecord()]);
+  assert.equal(
+    (await waitForGateways(acknowledgements, 50)).map(({ gateway: name, delayMs }) => [
+      name,
+      delayMs === undefined ? 'not said' : 'said',
+    ]),
+    [
+      ['cut off', 'not said'],
+      ['quick', 'said'],
+    ],
+  );
   await fixture.dispose();
 });
 

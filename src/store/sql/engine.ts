@@ -2,7 +2,7 @@
  * What differs between the databases: how to connect, how to hear of changes, what an error means. All SQL that reads or
  * writes credentials is in sql-store.ts, once for both.
  */
-import type { Kysely } from 'kysely';
+import type { Kysely, RawBuilder } from 'kysely';
 import type { HkaError } from '../../lib/errors.ts';
 import type { Tables } from './tables.ts';
 
@@ -20,6 +20,12 @@ export interface SqlEngine {
    * poll's time, no change. Returns what ends it.
    */
   watch(onMaybeChanged: () => void): () => void;
+  /** To be run at the beginning of a transaction that may have to wait for others. */
+  begin(transaction: Kysely<Tables>): Promise<void>;
+  /** The database's own time, in milliseconds since the Unix epoch: clocks of its clients differ. */
+  readonly now: RawBuilder<number>;
+  /** Whether what is connected to is no longer what is there. */
+  isReplaced(): boolean;
   /** To be run inside the transaction that makes the change numbered `sequence`. */
   announce(transaction: Kysely<Tables>, sequence: number): Promise<void>;
   faultOf(error: unknown): SqlFault;

@@ -102,6 +102,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('name', 'text', (column) => column.notNull())
         .addColumn('sequence', 'bigint', (column) => column.notNull())
         .addColumn('seen_at', 'bigint', (column) => column.notNull())
+        .addColumn('alone_ms', 'bigint', (column) => column.notNull())
         .execute();
       await db.schema
         .createTable('store_state')

@@ -99,6 +99,18 @@ export class PostgresEngine implements SqlEngine {
     };
   }
 
+  readonly now = sql<number>`(extract(epoch from clock_timestamp()) * 1000)::bigint`;
+
+  isReplaced(): boolean {
+    return false;
+  }
+
+  /** Who waits for another writer is told so, before the wait looks like an outage. */
+  async begin(transaction: Kysely<Tables>): Promise<void> {
+    const ms = Math.max(1, Math.floor(this.#options.timeoutMs / 2));
+    await sql`select set_config('lock_timeout', ${`${ms}ms`}, true)`.execute(transaction);
+  }
+
   async announce(transaction: Kysely<Tables>, sequence: number): Promise<void> {
     await sql`select pg_notify(${channelOf(this.schema)}, ${String(sequence)})`.execute(transaction);
   }

@@ -55,6 +55,8 @@ const MAX_LISTED_IDS = 200;
 /** Changes that are kept for those who come late. */
 const KEPT_CHANGES = 10_000;
 const CHANGES_AT_ONCE = 1000;
+/** How often it is looked during an outage whether it is over. */
+const RETRY_MS = 500;
 /** How long a writer waits for another one. */
 const LOCK_WAIT_MS = 5000;
 const MAX_RETRY_PAUSE_MS = 50;
@@ -75,6 +77,9 @@ class SqlStore implements CredentialStore {
   #db: { readonly reads: Kysely<Tables>; readonly writes: Kysely<Tables> } | undefined;
   #unwatch: (() => void) | undefined;
   #outage: HkaError | undefined;
+  /** Why changes can't be followed although the database answers. */
+  #feedFault: HkaError | undefined;
+  #retry: NodeJS.Timeout | undefined;
 
   constructor({ engine, logger, checkHash, observers }: SqlStoreOptions) {
     this.kind = engine.kind;
@@ -108,6 +113,8 @@ class SqlStore implements CredentialStore {
       await assertMigrated(this.#engine, db.reads);
       this.#db = db;
       await this.#feed.refresh();
+      // What can't be followed is told now, not at the first revocation.
+      await this.#changesAfter(Number.MAX_SAFE_INTEGER);
     } catch (error) {
       this.#db = undefined;
       await this.#engine.close();
@@ -120,12 +127,17 @@ class SqlStore implements CredentialStore {
     if (this.#db === undefined) return;
     this.#db = undefined;
     this.#unwatch?.();
+    clearInterval(this.#retry);
     await this.#engine.close();
   }
 
   health(): StoreHealth {
     if (this.#db === undefined) return { ok: false, live: false, problem: this.#notOpen().message };
-    if (this.#outage === undefined) return { ok: true, live: true };
+    if (this.#outage === undefined) {
+      return this.#feedFault === undefined
+        ? { ok: true, live: true }
+        : { ok: true, live: false, problem: this.#feedFault.message };
+    }
     return { ok: false, live: false, problem: this.#outage.message };
   }
 
@@ -369,18 +381,19 @@ class SqlStore implements CredentialStore {
     return () => void this.#listeners.delete(own);
   }
 
-  #acknowledge({ id, name }: GatewayRef, sequence: number): Promise<void> {
+  #acknowledge({ id, name, aloneMs }: GatewayRef, sequence: number): Promise<void> {
     return this.#transaction(async (db) => {
-      const now = Date.now();
+      const { now } = this.#engine;
+      const said = { name, sequence, seen_at: now, alone_ms: aloneMs };
       await db
         .insertInto('gateways')
-        .values({ id, name, sequence, seen_at: now })
-        .onConflict((conflict) => conflict.column('id').doUpdateSet({ name, sequence, seen_at: now }))
+        .values({ id, ...said })
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(said))
         .execute();
-      // Those that were killed.
+      // Those that were killed, once they can't let anybody in any more.
       await db
         .deleteFrom('gateways')
-        .where('seen_at', '<', now - 10 * GATEWAY_LIVE_MS)
+        .where(sql<number>`seen_at + alone_ms + ${10 * GATEWAY_LIVE_MS}`, '<', now)
         .execute();
     });
   }
@@ -390,10 +403,10 @@ class SqlStore implements CredentialStore {
       const rows = await db
         .selectFrom('gateways')
         .selectAll()
-        .where('seen_at', '>', Date.now() - GATEWAY_LIVE_MS)
+        .where(sql<number>`seen_at + alone_ms + ${GATEWAY_LIVE_MS}`, '>', this.#engine.now)
         .orderBy('name')
         .execute();
-      return rows.map(({ id, name, sequence, seen_at: seenAt }) => ({ id, name, sequence, seenAt }));
+      return rows.map(({ id, name, sequence, alone_ms: aloneMs }) => ({ id, name, sequence, aloneMs }));
     });
   }
 
@@ -430,6 +443,7 @@ class SqlStore implements CredentialStore {
     { ids, added }: { readonly ids: readonly string[]; readonly added: boolean },
   ): Promise<T> {
     const result = await this.#transaction(async (db) => {
+      await this.#engine.begin(db);
       const { sequence } = await db
         .updateTable('store_state')
         .set((set) => ({ sequence: set('sequence', '+', 1) }))
@@ -472,7 +486,9 @@ class SqlStore implements CredentialStore {
       try {
         return await writes.transaction().execute(work);
       } catch (error) {
-        const fault = this.#fail(error);
+        // A write that took too long is no outage by itself; a look tells.
+        const fault = this.#engine.faultOf(error);
+        if (fault.kind === 'unavailable') void this.#look();
         if (fault.kind !== 'busy' || performance.now() > until) throw fault.error;
         await delay(Math.random() * Math.min(MAX_RETRY_PAUSE_MS, 2 ** attempt));
       }
@@ -496,14 +512,36 @@ class SqlStore implements CredentialStore {
   async #look(): Promise<void> {
     if (this.#db === undefined) return;
     try {
+      if (this.#engine.isReplaced()) await this.#reconnect();
       await this.#feed.refresh();
     } catch (error) {
-      this.#fail(error);
+      const fault = this.#fail(error);
+      if (fault.kind === 'other' && this.#feedFault?.message !== fault.error.message) {
+        this.#logger.error({ err: describeError(fault.error) }, 'changes of credentials can not be followed');
+      }
+      if (fault.kind === 'other') this.#feedFault = fault.error;
       return;
     }
+    this.#feedFault = undefined;
     if (this.#outage === undefined) return;
     this.#outage = undefined;
+    clearInterval(this.#retry);
     this.#logger.info({}, 'the database is back');
+    // It may have been restored to an earlier state, and have gone on from there.
+    this.#announce({ kind: 'all' });
+  }
+
+  async #reconnect(): Promise<void> {
+    this.#logger.warn({}, 'the database was replaced by another file; it is opened anew');
+    await this.#engine.close();
+    const db = await this.#engine.connect();
+    await assertMigrated(this.#engine, db.reads);
+    if (this.#db === undefined) {
+      await this.#engine.close();
+      return;
+    }
+    this.#db = db;
+    this.#announce({ kind: 'all' });
   }
 
   async #sequence(): Promise<number> {
@@ -522,12 +560,11 @@ class SqlStore implements CredentialStore {
       .orderBy('sequence')
       .limit(CHANGES_AT_ONCE)
       .execute();
-    return rows.map((row) => ({
-      sequence: row.sequence,
-      at: row.at,
-      added: row.added !== 0,
-      ids: row.ids === null ? undefined : (JSON.parse(row.ids) as string[]),
-    }));
+    return rows.map((row) => {
+      const ids = idsOf(row.ids);
+      const unreadable = row.ids !== null && ids === undefined;
+      return { sequence: row.sequence, at: row.at, added: row.added !== 0 && !unreadable, ids };
+    });
   }
 
   #announce(change: StoreChange): void {
@@ -544,6 +581,7 @@ class SqlStore implements CredentialStore {
     const fault = this.#engine.faultOf(error);
     if (fault.kind === 'unavailable' && this.#db !== undefined && this.#outage === undefined) {
       this.#outage = fault.error;
+      this.#retry = setInterval(() => void this.#look(), RETRY_MS).unref();
       this.#logger.error(
         { err: describeError(fault.error) },
         'the database is out of reach; keys in use stay good for a while, others are answered 503',
@@ -684,4 +722,15 @@ function lastUses(uses: readonly Use[]): {
       .map(([credential_id, last_used_at]) => ({ credential_id, last_used_at })),
     retiring: [...retiring].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row),
   };
+}
+
+/** Undefined, which stands for all, where it can't be read. */
+function idsOf(text: string | null): readonly string[] | undefined {
+  if (text === null) return undefined;
+  try {
+    const ids: unknown = JSON.parse(text);
+    return Array.isArray(ids) && ids.every((id) => typeof id === 'string') ? ids : undefined;
+  } catch {
+    return undefined;
+  }
 }

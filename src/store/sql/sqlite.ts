@@ -4,9 +4,9 @@
  *
  * libsql is used because it comes ready-built from the registry; better-sqlite3 needs a compiler or a download from elsewhere.
  */
-import { closeSync, existsSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync, statSync } from 'node:fs';
 import Database from 'libsql';
-import { Kysely, SqliteDialect, type SqliteDatabase } from 'kysely';
+import { Kysely, sql, SqliteDialect, type SqliteDatabase } from 'kysely';
 import { LRUCache } from 'lru-cache';
 import { HkaError, messageOf } from '../../lib/errors.ts';
 import type { SqlEngine, SqlFault } from './engine.ts';
@@ -25,6 +25,7 @@ export class SqliteEngine implements SqlEngine {
   readonly place: string;
   readonly schema = undefined;
   readonly #options: SqliteOptions;
+  #identity: string | undefined;
   readonly #open: { readonly db: Kysely<Tables>; readonly raw: Database.Database }[] = [];
 
   constructor(options: SqliteOptions) {
@@ -44,6 +45,7 @@ export class SqliteEngine implements SqlEngine {
       // SQLite gives its log and its index the mode of the database.
       closeSync(openSync(path, 'a', 0o600));
     }
+    this.#identity = identityOf(path);
     const writes = this.#connect();
     const reads = this.#connect();
     return { reads, writes };
@@ -59,11 +61,22 @@ export class SqliteEngine implements SqlEngine {
     let seen: number | undefined;
     const timer = setInterval(() => {
       const version = raw === undefined ? undefined : dataVersion(raw);
-      if (version === seen && version !== undefined) return;
+      if (version === seen && version !== undefined && !this.isReplaced()) return;
       seen = version;
       onMaybeChanged();
     }, this.#options.pollMs).unref();
     return () => clearInterval(timer);
+  }
+
+  readonly now = sql<number>`cast(unixepoch('subsec') * 1000 as integer)`;
+
+  /** A backup that was put in place by renaming it: this process would go on with the file that has no name any more. */
+  isReplaced(): boolean {
+    return this.#identity !== undefined && identityOf(this.#options.path) !== this.#identity;
+  }
+
+  async begin(): Promise<void> {
+    // A writer that finds another one is told at once.
   }
 
   async announce(): Promise<void> {
@@ -137,6 +150,11 @@ function prepared(raw: Database.Database): SqliteDatabase {
     },
     close: () => raw.close(),
   };
+}
+
+function identityOf(path: string): string | undefined {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
 }
 
 /** Undefined when it can't be read; the next look at the sequence says why. */

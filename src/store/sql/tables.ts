@@ -83,7 +83,9 @@ export interface GatewayTable {
   id: string;
   name: string;
   sequence: number;
+  /** By the database's clock. */
   seen_at: number;
+  alone_ms: number;
 }
 
 export interface Tables {
