@@ -190,9 +190,8 @@ test.needing(whyNoMount())(
       const full = join(disk, 'keys.csv');
       const made = await installation.run(['keys', 'bulk', request, '--out', full]);
       assert.is(made.status, 5, made.stderr);
-      const written = new Set(
-        (parse(readFileSync(full, 'utf8'), { columns: true }) as Row[]).map(({ id }) => id),
-      );
+      const rowsWritten: Row[] = parse(readFileSync(full, 'utf8'), { columns: true });
+      const written = new Set(rowsWritten.map(({ id }) => id));
       const stored = await credentials();
       assert.ok(
         stored.every(({ id }) => written.has(id)),
