@@ -9,8 +9,6 @@ import type { CredentialService, IssueRequest } from './credential-service.ts';
 export interface BulkOptions {
   readonly prefix: string;
   readonly onProgress: (done: number) => void;
-  /** Keys that are written down and stored together. */
-  readonly batch?: number;
 }
 
 export interface BulkReport {
@@ -19,9 +17,8 @@ export interface BulkReport {
   readonly before: number;
 }
 
+/** Keys that are written down and stored together. No version may have fewer than one before it: see `lastMissing`. */
 const BATCH = 64;
-/** Of all versions of this program. */
-const LARGEST_BATCH = 64;
 
 /** `requests` in the order of `rows`. Throws HKA_USAGE when the results are of other rows. */
 export async function issueInBulk(
@@ -30,12 +27,12 @@ export async function issueInBulk(
   rows: readonly BulkRow[],
   requests: readonly IssueRequest[],
   results: BulkResults,
-  { prefix, onProgress, batch = BATCH }: BulkOptions,
+  { prefix, onProgress }: BulkOptions,
 ): Promise<BulkReport> {
   assertSameRows(rows, results.written);
   // Keys that were written down, and whose credential was not made any more: rows are made in their order, so they are among
   // the last ones. A credential that is missing further up was deleted by somebody.
-  const last = results.written.slice(-LARGEST_BATCH);
+  const last = results.written.slice(-BATCH);
   const done = await service.existing(last.map(({ id }) => id));
   const pending = lastMissing(last, done);
   const before = results.written.length - pending.length;
@@ -52,9 +49,9 @@ export async function issueInBulk(
     issued += part.length;
     onProgress(before + issued);
   };
-  for (let at = 0; at < pending.length; at += batch) await make(pending.slice(at, at + batch));
-  for (let at = results.written.length; at < rows.length; at += batch) {
-    const part = rows.slice(at, at + batch).map(({ row, consumer }): BulkResult => {
+  if (pending.length > 0) await make(pending);
+  for (let at = results.written.length; at < rows.length; at += BATCH) {
+    const part = rows.slice(at, at + BATCH).map(({ row, consumer }): BulkResult => {
       const { key } = generateKey(prefix);
       return { row, consumer, id: randomUUID(), key };
     });

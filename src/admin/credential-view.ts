@@ -1,4 +1,5 @@
 /** What may be shown of a credential: everything but hash, MAC and index. The same for the command line and for HTTP. */
+import { formatRfc3339 } from '../lib/rfc3339.ts';
 import { parsePhc } from '../keys/phc.ts';
 import { stateOf, type ConsumerRef, type CredentialRecord, type CredentialState } from '../store/record.ts';
 import type { Usage } from '../store/store.ts';
@@ -36,25 +37,24 @@ export function viewOf(record: CredentialRecord, nowMs: number, usage?: Usage): 
     state: stateOf(record, nowMs),
     kind: record.lookup.kind,
     tags: record.tags,
-    created_at: rfc3339(record.createdAt),
-    ...(record.expiresAt === undefined ? {} : { expires_at: rfc3339(record.expiresAt) }),
-    ...(record.revokedAt === undefined ? {} : { revoked_at: rfc3339(record.revokedAt) }),
+    created_at: formatRfc3339(record.createdAt),
+    ...(record.expiresAt === undefined ? {} : { expires_at: formatRfc3339(record.expiresAt) }),
+    ...(record.revokedAt === undefined ? {} : { revoked_at: formatRfc3339(record.revokedAt) }),
     ...(record.revokedReason === undefined ? {} : { revoked_reason: record.revokedReason }),
-    ...(usage?.lastUsedAt === undefined ? {} : { last_used_at: rfc3339(usage.lastUsedAt) }),
+    ...(usage?.lastUsedAt === undefined ? {} : { last_used_at: formatRfc3339(usage.lastUsedAt) }),
     ...(record.previous === undefined
       ? {}
       : {
           previous: {
-            until: rfc3339(record.previous.until),
-            used_by: (usage?.retiringClients ?? []).map(({ client, at }) => ({ client, at: rfc3339(at) })),
+            until: formatRfc3339(record.previous.until),
+            used_by: (usage?.retiringClients ?? []).map(({ client, at }) => ({
+              client,
+              at: formatRfc3339(at),
+            })),
           },
         }),
     argon2: { m: memoryKib, t: time, p: parallelism },
     pepper: record.pepper,
     version: record.version,
   };
-}
-
-function rfc3339(ms: number): string {
-  return new Date(ms).toISOString().replace(/\.000Z$/, 'Z');
 }

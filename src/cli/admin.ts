@@ -1,5 +1,4 @@
 /** `admin`: the HTTP admin service, until SIGTERM or SIGINT. `admin-token create`: a token for it. */
-import { readFileSync } from 'node:fs';
 import { KongConsumers } from '../admin/http/consumers.ts';
 import { ROLES, type Role } from '../admin/http/permissions.ts';
 import { AdminServer, type AdminServerOptions } from '../admin/http/server.ts';
@@ -7,9 +6,10 @@ import { makeToken, tokenYaml } from '../admin/http/tokens.ts';
 import { VERSION } from '../generated/kong-schema.ts';
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { systemClock } from '../lib/clock.ts';
-import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { HkaError } from '../lib/errors.ts';
 import { parseListenAddress } from '../lib/listen-address.ts';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
+import { readText } from '../lib/read-text.ts';
 import { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { createHasher } from '../runtime/runtime.ts';
@@ -90,11 +90,11 @@ function serverOptions({ admin }: Config): AdminServerOptions {
       ? {}
       : {
           tls: {
-            cert: readPem('cert_file', tls.certFile),
+            cert: readText(tls.certFile, 'HKA_CONFIG_INVALID', 'admin.tls.cert_file'),
             key: readPrivateFile(tls.keyFile, "the admin service's key", 'HKA_CONFIG_INVALID'),
             ...(tls.clientCaFile === undefined
               ? {}
-              : { clientCa: readPem('client_ca_file', tls.clientCaFile) }),
+              : { clientCa: readText(tls.clientCaFile, 'HKA_CONFIG_INVALID', 'admin.tls.client_ca_file') }),
           },
         }),
   };
@@ -105,17 +105,6 @@ function kongConsumers({ adminUrl, adminTokenFile }: NonNullable<Config['kong']>
   const token = (): Secret =>
     new Secret(readPrivateFile(adminTokenFile, "the file of Kong's admin token", 'HKA_KONG_UNAVAILABLE'));
   return new KongConsumers({ adminUrl, token });
-}
-
-function readPem(field: string, path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new HkaError(
-      'HKA_CONFIG_INVALID',
-      `admin.tls.${field}: can't read ${path}: ${errnoOf(error) ?? messageOf(error)}`,
-    );
-  }
 }
 
 export interface TokenOptions {

@@ -1,11 +1,11 @@
 /** `keys bulk FILE --out RESULTS`: a key for each row of a CSV file. */
-import { readFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { BulkResults, parseHashes, parseRequests, type BulkRow } from '../admin/bulk-file.ts';
 import { issueInBulk } from '../admin/bulk-issue.ts';
 import type { IssueRequest } from '../admin/credential-service.ts';
 import { withFileLock } from '../lib/atomic-file.ts';
-import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { HkaError, messageOf } from '../lib/errors.ts';
+import { readText } from '../lib/read-text.ts';
 import { parsePhc } from '../keys/phc.ts';
 import { parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
 import type { Io, Output } from './output.ts';
@@ -20,7 +20,7 @@ export async function bulkIssue(
   file: string,
   { out }: { readonly out: string },
 ): Promise<number> {
-  const rows = parseRequests(readText(file), file);
+  const rows = parseRequests(readText(file, 'HKA_USAGE'), file);
   const requests = toRequests(rows, file, () => ({}));
   // Two runs on the same results would overwrite each other's keys.
   return withFileLock(out, () => issueRows(session, output, io, { rows, requests, out }));
@@ -76,7 +76,7 @@ export async function importHashes(
   file: string,
   { dryRun }: { readonly dryRun?: boolean },
 ): Promise<number> {
-  const rows = parseHashes(readText(file), file);
+  const rows = parseHashes(readText(file, 'HKA_USAGE'), file);
   const requests = toRequests(rows, file, ({ id, hash, keyStart }) => {
     // Said before anything is done, and without the hash.
     parsePhc(hash);
@@ -122,12 +122,4 @@ function toRequests<Row extends BulkRow, Extra extends object>(
     );
   }
   return requests;
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new HkaError('HKA_USAGE', `can't read ${file}: ${errnoOf(error) ?? messageOf(error)}`);
-  }
 }

@@ -1,8 +1,7 @@
 /** `keys import FILE`: the keyauth_credentials of a declarative kong.yml, hashed into the store. */
-import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { SingleBar } from 'cli-progress';
-import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { readText } from '../lib/read-text.ts';
 import { importCredentials } from '../migrate/import.ts';
 import { readDeclarative } from '../migrate/declarative.ts';
 import { describeConsumer } from './arguments.ts';
@@ -19,13 +18,7 @@ export async function importKeys(
   file: string,
   options: { readonly dryRun?: boolean },
 ): Promise<number> {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new HkaError('HKA_USAGE', `can't read ${file}: ${errnoOf(error) ?? messageOf(error)}`);
-  }
-  const source = readDeclarative(text, file);
+  const source = readDeclarative(readText(file, 'HKA_USAGE'), file);
   const store = await session.store();
   const peppers = await session.peppers();
   const bar = progressBar(io, output);

@@ -1,5 +1,6 @@
 /** What commands print: results on stdout, everything else on stderr; with --json both as JSON. */
 import { isHkaError, messageOf } from '../lib/errors.ts';
+import { formatRfc3339 } from '../lib/rfc3339.ts';
 
 export interface Io {
   readonly stdout: { write(text: string): unknown; isTTY?: boolean };
@@ -57,5 +58,5 @@ export function table(header: readonly string[], rows: readonly (readonly string
 }
 
 export function isoTime(ms: number | undefined): string {
-  return ms === undefined ? '' : new Date(ms).toISOString().replace(/\.000Z$/, 'Z');
+  return ms === undefined ? '' : formatRfc3339(ms);
 }

@@ -2,14 +2,14 @@
  * The `keys` commands on an admin service: the same commands, the same output. The token goes nowhere but there: over TLS that
  * is verified, over loopback, or over a Unix socket.
  */
-import { readFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { isIP } from 'node:net';
 import type { IssueRequest } from '../admin/credential-service.ts';
 import type { CredentialView } from '../admin/credential-view.ts';
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { ERRORS, errnoOf, HkaError, messageOf, type ErrorCode } from '../lib/errors.ts';
+import { isLoopback } from '../lib/listen-address.ts';
+import { readText } from '../lib/read-text.ts';
 import { Secret } from '../lib/secret.ts';
 import type { ConsumerRef } from '../store/record.ts';
 import type { CredentialQuery, CredentialStore } from '../store/store.ts';
@@ -145,7 +145,7 @@ function connect({
     tokenFile === undefined
       ? undefined
       : new Secret(readPrivateFile(tokenFile, 'the token file', 'HKA_USAGE').trim());
-  const ca = caFile === undefined ? undefined : readText(caFile);
+  const ca = caFile === undefined ? undefined : readText(caFile, 'HKA_USAGE', '--ca-file');
   const target = targetOf(adminUrl);
   return (method, path, body) =>
     new Promise((resolve, reject) => {
@@ -202,7 +202,7 @@ function targetOf(adminUrl: string): Target {
   }
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   const tls = url.protocol === 'https:';
-  const local = host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+  const local = host === 'localhost' || isLoopback(host);
   if (!tls && !(url.protocol === 'http:' && local)) {
     throw new HkaError('HKA_USAGE', '--admin-url is not https; without TLS only loopback is allowed');
   }
@@ -278,12 +278,4 @@ function withoutUndefined<T extends object>(object: T): { [Name in keyof T]: Exc
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
     [Name in keyof T]: Exclude<T[Name], undefined>;
   };
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new HkaError('HKA_USAGE', `--ca-file: can't read ${path}: ${errnoOf(error) ?? messageOf(error)}`);
-  }
 }

@@ -18,3 +18,8 @@ export function parseRfc3339(text: string): number | undefined {
   const ms = Date.parse(text.toUpperCase());
   return Number.isNaN(ms) ? undefined : ms;
 }
+
+/** In UTC, without a fraction where there is none. `ms` since the Unix epoch. */
+export function formatRfc3339(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.000Z$/, 'Z');
+}

@@ -8,6 +8,8 @@ import { serverConfigSchema } from '../generated/schemas.ts';
 import type { ServerConfig } from '../generated/types.ts';
 import { camelize, type Camelize } from '../lib/camelize.ts';
 import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { isLoopback } from '../lib/listen-address.ts';
+import { readText } from '../lib/read-text.ts';
 import { parseYaml } from '../lib/yaml.ts';
 import { throwViolations, violationsOf, type Violation } from '../lib/validate.ts';
 import { parseReference } from '../vault/reference.ts';
@@ -46,13 +48,7 @@ export function findConfigFile(file: string | undefined): string {
 
 /** Throws HKA_CONFIG_INVALID with every fault. */
 export function loadConfig(file: string): Config {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new HkaError('HKA_CONFIG_INVALID', `can't read ${file}: ${errnoOf(error) ?? messageOf(error)}`);
-  }
-  return parseConfig(text, file);
+  return parseConfig(readText(file, 'HKA_CONFIG_INVALID'), file);
 }
 
 export function parseConfig(text: string, file: string): Config {
@@ -108,8 +104,6 @@ function crossChecks(raw: Partial<ServerConfig>): Violation[] {
   return violations;
 }
 
-const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
-
 function checkStore(raw: Partial<ServerConfig>, add: (path: string, message: string) => void): void {
   const store = raw.store;
   if (typeof store !== 'object' || store === null) return;
@@ -140,7 +134,7 @@ function checkStore(raw: Partial<ServerConfig>, add: (path: string, message: str
     }
   }
   if (typeof host !== 'string' || typeof tls !== 'object' || tls === null) return;
-  if (!tls.enabled && !isAbsolute(host) && !LOOPBACK.test(host)) {
+  if (!tls.enabled && !isAbsolute(host) && host !== 'localhost' && !isLoopback(host)) {
     add('store.postgres.tls.enabled', 'is false; allowed for loopback and Unix sockets only');
   }
   if ((tls.cert_file === undefined) !== (tls.key_file === undefined)) {

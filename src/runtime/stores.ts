@@ -1,10 +1,10 @@
 /** The credential store that the configuration names. Passwords come from files that nobody else may read, or from Vault. */
 import { isAbsolute } from 'node:path';
-import { readFileSync } from 'node:fs';
 import { parsePhc } from '../keys/phc.ts';
 import { readPrivateFile } from '../lib/atomic-file.ts';
-import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
+import { HkaError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
+import { readText } from '../lib/read-text.ts';
 import { Secret } from '../lib/secret.ts';
 import { openFileStore } from '../store/file/file-store.ts';
 import type { SqlEngine } from '../store/sql/engine.ts';
@@ -118,22 +118,16 @@ function passwordOf(
 function tlsOf({ host, tls }: Postgres): PostgresOptions['tls'] {
   if (!tls.enabled || isAbsolute(host)) return undefined;
   return {
-    ca: tls.caFile === undefined ? undefined : readPem('ca_file', tls.caFile),
+    ca:
+      tls.caFile === undefined
+        ? undefined
+        : readText(tls.caFile, 'HKA_CONFIG_INVALID', 'store.postgres.tls.ca_file'),
     serverName: tls.serverName,
-    ...(tls.certFile === undefined ? {} : { cert: readPem('cert_file', tls.certFile) }),
+    ...(tls.certFile === undefined
+      ? {}
+      : { cert: readText(tls.certFile, 'HKA_CONFIG_INVALID', 'store.postgres.tls.cert_file') }),
     ...(tls.keyFile === undefined
       ? {}
       : { key: readPrivateFile(tls.keyFile, "the database client's key", 'HKA_STORE_UNAVAILABLE') }),
   };
-}
-
-function readPem(field: string, path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new HkaError(
-      'HKA_CONFIG_INVALID',
-      `store.postgres.tls.${field}: can't read ${path}: ${errnoOf(error) ?? messageOf(error)}`,
-    );
-  }
 }

@@ -31,6 +31,7 @@ import type {
   Usage,
   Use,
 } from '../store.ts';
+import { ChangeListeners } from '../listeners.ts';
 import { pageOf } from '../query.ts';
 import { Draft } from './draft.ts';
 import { formatCredentials } from './emit.ts';
@@ -71,7 +72,7 @@ class FileStore implements CredentialStore {
   readonly kind = 'file';
   readonly #options: FileStoreOptions;
   readonly #usageFile: UsageFile;
-  readonly #listeners = new Set<(change: StoreChange) => void>();
+  readonly #listeners: ChangeListeners;
   #open = false;
   #snapshot = Snapshot.empty;
   /** Of the text that the snapshot was made from. */
@@ -91,6 +92,7 @@ class FileStore implements CredentialStore {
   constructor(options: FileStoreOptions) {
     this.#options = options;
     this.#usageFile = new UsageFile(options.path);
+    this.#listeners = new ChangeListeners(options.logger);
   }
 
   async open(): Promise<void> {
@@ -180,9 +182,7 @@ class FileStore implements CredentialStore {
   }
 
   onChange(listener: (change: StoreChange) => void): () => void {
-    const own = (change: StoreChange): void => listener(change);
-    this.#listeners.add(own);
-    return () => void this.#listeners.delete(own);
+    return this.#listeners.add(listener);
   }
 
   #current(): Snapshot {
@@ -281,13 +281,7 @@ class FileStore implements CredentialStore {
     this.#mended();
     if (found === undefined) return { added: 0, changed: 0, removed: 0 };
     const { change, ...counts } = found;
-    for (const listener of this.#listeners) {
-      try {
-        listener(change);
-      } catch (error) {
-        this.#options.logger.error({ err: error }, 'a listener to changes of the credentials failed');
-      }
-    }
+    this.#listeners.announce(change);
     return counts;
   }
 

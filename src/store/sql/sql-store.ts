@@ -17,6 +17,7 @@ import {
 } from '../acknowledgements.ts';
 import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
 import type { CheckHash } from '../file/format.ts';
+import { ChangeListeners } from '../listeners.ts';
 import { endOf } from '../query.ts';
 import { keysOf, publicIdsOf, type CredentialRecord } from '../record.ts';
 import { assertStorable } from '../storable.ts';
@@ -71,7 +72,7 @@ class SqlStore implements CredentialStore {
   readonly #logger: Logger;
   readonly #checkHash: CheckHash;
   readonly #observers: StoreObservers | undefined;
-  readonly #listeners = new Set<(change: StoreChange) => void>();
+  readonly #listeners: ChangeListeners;
   readonly #feed: ChangeFeed;
   readonly acknowledgements: Acknowledgements;
   #db: { readonly reads: Kysely<Tables>; readonly writes: Kysely<Tables> } | undefined;
@@ -85,10 +86,11 @@ class SqlStore implements CredentialStore {
     this.kind = engine.kind;
     this.#engine = engine;
     this.#logger = logger;
+    this.#listeners = new ChangeListeners(logger);
     this.#checkHash = checkHash;
     this.#feed = new ChangeFeed(
       { sequence: () => this.#sequence(), after: (sequence) => this.#changesAfter(sequence) },
-      (change) => this.#announce(change),
+      (change) => this.#listeners.announce(change),
       (ms) => observers?.changeDelay(ms),
     );
     this.#observers = observers;
@@ -376,9 +378,7 @@ class SqlStore implements CredentialStore {
   }
 
   onChange(listener: (change: StoreChange) => void): () => void {
-    const own = (change: StoreChange): void => listener(change);
-    this.#listeners.add(own);
-    return () => void this.#listeners.delete(own);
+    return this.#listeners.add(listener);
   }
 
   #acknowledge({ id, name, aloneMs }: GatewayRef, sequence: number): Promise<void> {
@@ -416,7 +416,11 @@ class SqlStore implements CredentialStore {
         const old = await existing(db, id);
         const [changed] = assertStorable([make(old)], this.#checkHash);
         if (changed === undefined) throw notFound(id);
-        await assertFree(db, [changed], id);
+        const known = publicIdsOf(old);
+        // Most changes bring no new key, and then nobody else can have its public id.
+        if (publicIdsOf(changed).some((publicId) => !known.includes(publicId))) {
+          await assertFree(db, [changed], id);
+        }
         // Only the columns that differ: a role may be allowed to change some of them and not others.
         const before = rowOf(old);
         const columns = Object.entries(rowOf(changed)).filter(
@@ -474,7 +478,7 @@ class SqlStore implements CredentialStore {
     } catch (error) {
       // The change is made. Who listens here must know of it, whatever has become of the database since.
       this.#fail(error);
-      this.#announce({ kind: 'some', ids, added });
+      this.#listeners.announce({ kind: 'some', ids, added });
     }
     return result;
   }
@@ -528,7 +532,7 @@ class SqlStore implements CredentialStore {
     clearInterval(this.#retry);
     this.#logger.info({}, 'the database is back');
     // It may have been restored to an earlier state, and have gone on from there.
-    this.#announce({ kind: 'all' });
+    this.#listeners.announce({ kind: 'all' });
   }
 
   async #reconnect(): Promise<void> {
@@ -541,7 +545,7 @@ class SqlStore implements CredentialStore {
       return;
     }
     this.#db = db;
-    this.#announce({ kind: 'all' });
+    this.#listeners.announce({ kind: 'all' });
   }
 
   async #sequence(): Promise<number> {
@@ -565,16 +569,6 @@ class SqlStore implements CredentialStore {
       const unreadable = row.ids !== null && ids === undefined;
       return { sequence: row.sequence, at: row.at, added: row.added !== 0 && !unreadable, ids };
     });
-  }
-
-  #announce(change: StoreChange): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener(change);
-      } catch (error) {
-        this.#logger.error({ err: describeError(error) }, 'a listener to changes of the credentials failed');
-      }
-    }
   }
 
   #fail(error: unknown): ReturnType<SqlEngine['faultOf']> {

@@ -14,6 +14,7 @@ import { describeError, type Logger } from '../../lib/logger.ts';
 import { Draft } from '../file/draft.ts';
 import type { CheckHash } from '../file/format.ts';
 import type { Snapshot } from '../file/snapshot.ts';
+import { ChangeListeners } from '../listeners.ts';
 import { pageOf } from '../query.ts';
 import type { CredentialRecord } from '../record.ts';
 import type {
@@ -85,7 +86,7 @@ class VaultStore implements CredentialStore {
   readonly kind = 'vault';
   readonly #options: VaultStoreOptions;
   readonly #maxStaleMs: number;
-  readonly #listeners = new Set<(change: StoreChange) => void>();
+  readonly #listeners: ChangeListeners;
   #opened: Opened | undefined;
   #outage: HkaError | undefined;
   #poll: NodeJS.Timeout | undefined;
@@ -97,6 +98,7 @@ class VaultStore implements CredentialStore {
 
   constructor(options: VaultStoreOptions) {
     this.#options = options;
+    this.#listeners = new ChangeListeners(options.logger);
     this.#maxStaleMs = Math.max(options.maxStaleMs, options.pollMs * TOLERATED_POLLS);
   }
 
@@ -104,7 +106,7 @@ class VaultStore implements CredentialStore {
     if (this.#opened !== undefined) return;
     const { records, logger, checkHash } = this.#options;
     const kv = records();
-    const announce = (change: StoreChange): void => this.#announce(change);
+    const announce = (change: StoreChange): void => this.#listeners.announce(change);
     const mirror = new Mirror({ kv, logger, checkHash, announce, now: () => performance.now() });
     try {
       await kv.prepare();
@@ -116,7 +118,7 @@ class VaultStore implements CredentialStore {
       logger.warn({ place: kv.place }, 'there are no credentials in Vault yet; is the path right?');
     }
     this.#opened = { kv, mirror, usage: new VaultUsage(kv) };
-    this.#staleness = setTimeout(() => this.#announce({ kind: 'all' }), this.#maxStaleMs).unref();
+    this.#staleness = setTimeout(() => this.#listeners.announce({ kind: 'all' }), this.#maxStaleMs).unref();
     this.#planLook();
   }
 
@@ -225,22 +227,7 @@ class VaultStore implements CredentialStore {
   }
 
   onChange(listener: (change: StoreChange) => void): () => void {
-    const own = (change: StoreChange): void => listener(change);
-    this.#listeners.add(own);
-    return () => void this.#listeners.delete(own);
-  }
-
-  #announce(change: StoreChange): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener(change);
-      } catch (error) {
-        this.#options.logger.error(
-          { err: describeError(error) },
-          'a listener to changes of the credentials failed',
-        );
-      }
-    }
+    return this.#listeners.add(listener);
   }
 
   #use(): Opened {
@@ -383,7 +370,7 @@ class VaultStore implements CredentialStore {
           const change = { kind: 'some', ids, added } as const;
           // The change is made. Who listens here must know of it, whatever has become of Vault since.
           if (!mirror.committed(base, journal, version, change)) {
-            await this.#refresh().catch(() => this.#announce(change));
+            await this.#refresh().catch(() => this.#listeners.announce(change));
           }
           await this.#completed();
           return answers;
