@@ -19,8 +19,9 @@ import { SOCKET_CHECK_MS } from '../server/socket-server.ts';
 import { bindFault, type SocketFile } from '../lib/socket-file.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
-import { parseReference, type SecretReference } from '../vault/reference.ts';
-import type { Secret } from '../lib/secret.ts';
+import type { Verdict as RefusalVerdict } from '../vault/previous-value.ts';
+import type { SecretReference } from '../vault/reference.ts';
+import type { SecretData } from '../vault/secret-data.ts';
 import type { SocketHandle } from '../server/plugin-server.ts';
 import { ActiveCount, activeLimit } from './active-count.ts';
 import { InstanceRegistry } from './instance-registry.ts';
@@ -39,13 +40,16 @@ import { bindSocket } from './socket-handle.ts';
 export interface Authority {
   /** Throws while it can't work. */
   verifier(): Verifier & { readonly changes: number };
-  secret(reference: SecretReference): Secret | Promise<Secret>;
+  secret(reference: SecretReference, fields: readonly string[]): SecretData | Promise<SecretData>;
+  refused(reference: SecretReference, generation: number): Promise<RefusalVerdict>;
   onChange(listener: (change: StoreChange) => void): () => void;
   readonly usage: UsageRecorder;
 }
 
 /** A worker that is silent for so long is killed. Well below an event's deadline, so that Kong's repetition is in time. */
 const HANG_MS = 2500;
+/** For the time from its start to its first word, which a machine under load may draw out: to kill it then adds to the load. */
+const START_MS = 30_000;
 /** When an active worker is silent for so long, another one takes its place. */
 const SILENT_MS = 1250;
 /** A worker that ended sooner than this after its start is replaced after a pause. */
@@ -351,9 +355,11 @@ export class Supervisor {
         return verdict === undefined ? undefined : toAnswer(verdict, verifier.changes);
       }
       case 'secret': {
-        const secret = await this.#authority.secret(parseReference(question.reference));
-        return secret.reveal();
+        const { reference, fields } = question;
+        return (await this.#authority.secret(reference, fields)).pack(fields);
       }
+      case 'refused':
+        return this.#authority.refused(question.reference, question.generation);
       case 'start':
         return this.#startInstance(question.plugin, question.config);
     }
@@ -462,7 +468,7 @@ export class Supervisor {
     this.#tickAt = now;
     for (const member of this.#members.values()) {
       if (paused) member.heardAt = now;
-      if (now - member.heardAt > HANG_MS) {
+      if (now - member.heardAt > (member.begun ? HANG_MS : START_MS)) {
         this.#logger.error(
           { worker: member.child.pid, silentMs: Math.round(now - member.heardAt) },
           'a worker is silent; it is killed and replaced',

@@ -52,7 +52,7 @@ export interface Installation {
   setServer(line: string): void;
   /** Adds lines to the configuration. */
   configure(lines: readonly string[]): void;
-  serve(): Promise<Served>;
+  serve(env?: NodeJS.ProcessEnv): Promise<Served>;
   /** Ends what runs and removes the folder. */
   dispose(): Promise<void>;
 }
@@ -95,8 +95,8 @@ export async function install(): Promise<Installation> {
     setServer: (line) =>
       writeFileSync(config, readFileSync(config, 'utf8').replace(/^server:$/m, `server:\n  ${line}`)),
     configure: (lines) => appendFileSync(config, `${lines.join('\n')}\n`),
-    serve: async () => {
-      const served = await startServe(config, socket);
+    serve: async (env = {}) => {
+      const served = await startServe(config, socket, env);
       running.push(served);
       return served;
     },
@@ -107,8 +107,9 @@ export async function install(): Promise<Installation> {
   };
 }
 
-async function startServe(config: string, socket: string): Promise<Served> {
+async function startServe(config: string, socket: string, env: NodeJS.ProcessEnv): Promise<Served> {
   const child = spawn(process.execPath, [CLI, 'serve', '--config', config], {
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
