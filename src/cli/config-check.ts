@@ -48,7 +48,7 @@ export async function checkConfig(output: Output, configFile: string | undefined
     silentLogger,
     (reference) => {
       if (vault === undefined) throw new Error('checked with the configuration');
-      return vault.secret(reference);
+      return vault.field(reference);
     },
     vault,
   );

@@ -14,7 +14,7 @@ import { LocalCredentials, type Credentials, type CredentialSession } from './cr
 import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
 import type { SqlEngine } from '../store/sql/engine.ts';
 import type { CredentialStore } from '../store/store.ts';
-import type { SecretReference } from '../vault/reference.ts';
+import type { FieldReference } from '../vault/reference.ts';
 import { createVault, type Vault } from '../vault/vault.ts';
 
 /** A migration may have to build an index over a million rows. */
@@ -49,7 +49,7 @@ export class CliSession implements CredentialSession {
   async store(): Promise<CredentialStore> {
     if (this.#store === undefined) {
       if (storeNeedsVault(this.config)) await this.#startVault();
-      const secret = (reference: SecretReference): Secret | Promise<Secret> => this.#secret(reference);
+      const secret = (reference: FieldReference): Promise<Secret> => this.#secret(reference);
       const store = createStore(this.config, this.logger, secret, this.#vault);
       await store.open();
       this.#store = store;
@@ -115,9 +115,9 @@ export class CliSession implements CredentialSession {
     await this.#vault.start();
   }
 
-  #secret(reference: SecretReference): Secret | Promise<Secret> {
+  async #secret(reference: FieldReference): Promise<Secret> {
     if (this.#vault === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'no vault section is configured');
-    return this.#vault.secret(reference);
+    return await this.#vault.field(reference);
   }
 
   async close(): Promise<void> {

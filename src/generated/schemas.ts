@@ -668,7 +668,7 @@ export const serverConfigSchema = {
           }
         },
         "mounts": {
-          "description": "KV mounts, for policies that do not allow sys/internal/ui/mounts to be read.",
+          "description": "What mounts are, for policies that do not allow sys/internal/ui/mounts to be read, and for engines of a kind that is not known. Each is either of a kv_version or leased.",
           "type": "array",
           "default": [],
           "items": {
@@ -676,8 +676,7 @@ export const serverConfigSchema = {
             "type": "object",
             "additionalProperties": false,
             "required": [
-              "path",
-              "kv_version"
+              "path"
             ],
             "properties": {
               "path": {
@@ -692,6 +691,10 @@ export const serverConfigSchema = {
                   1,
                   2
                 ]
+              },
+              "leased": {
+                "description": "Whether it is an engine that makes credentials under leases, instead of a key-value store.",
+                "type": "boolean"
               }
             }
           }
@@ -724,6 +727,14 @@ export const serverConfigSchema = {
               "minimum": 0,
               "maximum": 604800,
               "default": 3600,
+              "x-unit": "s"
+            },
+            "retry_previous_seconds": {
+              "description": "How long after a change the previous value can be gone back to, where a route is set to retry_previous_on; 0 keeps none.",
+              "type": "integer",
+              "minimum": 0,
+              "maximum": 86400,
+              "default": 300,
               "x-unit": "s"
             },
             "max_entries": {

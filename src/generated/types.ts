@@ -199,12 +199,14 @@ export interface ServerConfig {
       /** File with AppRole's secret id, mode 0600 or stricter (method approle). */
       secret_id_file?: string;
     };
-    /** KV mounts, for policies that do not allow sys/internal/ui/mounts to be read. */
+    /** What mounts are, for policies that do not allow sys/internal/ui/mounts to be read, and for engines of a kind that is not known. Each is either of a kv_version or leased. */
     mounts: ({
       /** Path of the mount, such as secret. */
       path: string;
       /** 1 or 2. */
-      kv_version: 1 | 2;
+      kv_version?: 1 | 2;
+      /** Whether it is an engine that makes credentials under leases, instead of a key-value store. */
+      leased?: boolean;
     })[];
     /** How long secrets are used. */
     secrets: {
@@ -214,6 +216,8 @@ export interface ServerConfig {
       revalidate_seconds: number;
       /** Up to this age a value is used while Vault is out of reach; then requests get 503. Unit: s. */
       stale_if_error_seconds: number;
+      /** How long after a change the previous value can be gone back to, where a route is set to retry_previous_on; 0 keeps none. Unit: s. */
+      retry_previous_seconds: number;
       /** Secrets kept in memory at once. */
       max_entries: number;
     };

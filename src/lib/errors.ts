@@ -254,7 +254,14 @@ export const ERRORS = {
     publicMessage: UNAVAILABLE,
     retryable: false,
     exitCode: 4,
-    help: "The secret's value is empty, or has bytes (such as line breaks) that a header cannot carry.",
+    help: "The secret's value is empty, or has bytes (such as line breaks) that the place it goes to cannot carry.",
+  },
+  HKA_CONSUMER_VALUE: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: false,
+    exitCode: 4,
+    help: 'A secret for each consumer cannot be named for this one: there is no consumer, or it lacks the field (`custom_id`, say) that the path is made of.',
   },
   HKA_REQUEST_INVALID: {
     status: 400,

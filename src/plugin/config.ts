@@ -8,15 +8,10 @@ import type { PluginConfig } from '../generated/types.ts';
 import { camelize, type Camelize } from '../lib/camelize.ts';
 import { HkaError, messageOf } from '../lib/errors.ts';
 import { throwViolations, violationsOf, type Violation } from '../lib/validate.ts';
-import { parseReference, type SecretReference } from '../vault/reference.ts';
-import { parseTemplate, type SecretTemplate } from '../vault/template.ts';
+import { parsePattern } from '../vault/reference.ts';
+import { parseTemplate } from '../vault/template.ts';
 import { canonicalHeader } from './find-key.ts';
-
-export interface UpstreamSecret {
-  readonly header: string;
-  readonly reference: SecretReference;
-  readonly template: SecretTemplate;
-}
+import type { UpstreamSecret } from './upstream-secrets.ts';
 
 export type PluginSettings = Omit<Camelize<PluginConfig>, 'upstreamSecrets'> & {
   readonly upstreamSecrets: readonly UpstreamSecret[];
@@ -125,8 +120,13 @@ function parseSecrets(config: PluginConfig, violations: Violation[]): UpstreamSe
     if (seen.has(canonical))
       violations.push({ path: `${path}.header`, message: `is named twice: ${canonical}` });
     seen.add(canonical);
-    const parsedReference = attempt(() => parseReference(reference), `${path}.reference`, violations);
-    const parsedTemplate = attempt(() => parseTemplate(template), `${path}.template`, violations);
+    const parsedReference = attempt(() => parsePattern(reference), `${path}.reference`, violations);
+    const hasField = parsedReference?.field !== undefined;
+    const parsedTemplate = attempt(
+      () => parseTemplate(template, { hasField, carrier: 'header' }),
+      `${path}.template`,
+      violations,
+    );
     if (parsedReference === undefined || parsedTemplate === undefined) return [];
     return [{ header, reference: parsedReference, template: parsedTemplate }];
   });

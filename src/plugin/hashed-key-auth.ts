@@ -13,7 +13,6 @@ import { HkaError, isHkaError, toHkaError } from '../lib/errors.ts';
 import { describeError } from '../lib/logger.ts';
 import { forgetLastMatch } from '../lib/regexp-statics.ts';
 import type { Secret } from '../lib/secret.ts';
-import { renderTemplate } from '../vault/template.ts';
 import { bodyFormat, FormBody, type BodyValue } from './body/form-body.ts';
 import { readBody } from './body/read-body.ts';
 import { parsePluginConfig, type PluginSettings } from './config.ts';
@@ -32,6 +31,7 @@ import { withoutArguments } from './query.ts';
 import type { RequestOutcome } from './request-counts.ts';
 import type { PluginRuntime } from './runtime.ts';
 import { isEmpty, UpstreamHeaders, withSecrets } from './upstream-headers.ts';
+import { checkUpstreamSecrets, readUpstreamSecrets } from './upstream-secrets.ts';
 
 /** Kong's maximum. A request with more headers could hide one from us. */
 const MAX_HEADERS = 1000;
@@ -101,19 +101,7 @@ export function createHashedKeyAuth(runtime: PluginRuntime): PluginDefinition {
 }
 
 function startable(settings: PluginSettings, runtime: PluginRuntime): PluginSettings {
-  for (const [index, { reference }] of settings.upstreamSecrets.entries()) {
-    if (runtime.mayForward(reference)) continue;
-    throw new HkaError(
-      'HKA_CONFIG_INVALID',
-      `upstream_secrets[${index}].reference: ${reference.text} lies where the pepper is kept, which is never forwarded`,
-    );
-  }
-  if (settings.upstreamSecrets.length > 0 && !runtime.hasVault) {
-    throw new HkaError(
-      'HKA_CONFIG_INVALID',
-      'upstream_secrets is set, but the server configuration has no `vault` section to read them from',
-    );
-  }
+  checkUpstreamSecrets(settings.upstreamSecrets, runtime);
   return settings;
 }
 
@@ -153,7 +141,9 @@ class HashedKeyAuth implements PluginInstance {
       return sendError(kong, request.headers, this.#unauthorized(NO_KEY));
     }
     if (request.method === 'OPTIONS') return this.#pass(kong, request, undefined);
-    if (request.credential !== undefined) return this.#pass(kong, request, await this.#secrets(event));
+    if (request.credential !== undefined) {
+      return this.#pass(kong, request, await this.#secrets(event, await this.#otherConsumer(kong)));
+    }
     const outcome = this.#decide(kong, event, request);
     return this.#answer(kong, event, request, outcome instanceof Promise ? await outcome : outcome);
   }
@@ -282,7 +272,8 @@ class HashedKeyAuth implements PluginInstance {
       if (retiring)
         usage.noteRetiring(credentialId, clock.now(), (await this.#client(kong, request)).address);
       else usage.note(credentialId, clock.now());
-      const secrets = this.#settings.upstreamSecrets.length === 0 ? undefined : await this.#secrets(event);
+      const secrets =
+        this.#settings.upstreamSecrets.length === 0 ? undefined : await this.#secrets(event, consumer);
       const body = await this.#bodyToForward(kong, request);
       const changes = this.#upstreamHeaders.forIdentity(request.headers, outcome);
       await kong.client.authenticate(consumer, { id: credentialId, consumer_id: consumer.id });
@@ -429,18 +420,20 @@ class HashedKeyAuth implements PluginInstance {
   }
 
   /** The headers that carry upstream secrets, undefined when there are none. Only asked for once somebody is admitted. */
-  async #secrets(event: KongEvent): Promise<ReadonlyMap<string, Secret> | undefined> {
+  async #secrets(
+    event: KongEvent,
+    consumer: Consumer | undefined,
+  ): Promise<ReadonlyMap<string, Secret> | undefined> {
     const { upstreamSecrets } = this.#settings;
     if (upstreamSecrets.length === 0) return undefined;
-    const values = new Map<string, Secret>();
-    for (const { header, reference, template } of upstreamSecrets) {
-      const value = this.#runtime.secret(reference);
-      values.set(
-        header,
-        renderTemplate(template, value instanceof Promise ? await abortable(value, event) : value),
-      );
-    }
-    return values;
+    const values = await readUpstreamSecrets(upstreamSecrets, this.#runtime, consumer, event);
+    return new Map(upstreamSecrets.map(({ header }, index) => [header, values[index] as Secret]));
+  }
+
+  /** Whom another plugin has authenticated; asked for only where a secret is the consumer's. */
+  async #otherConsumer(kong: Kong): Promise<Consumer | undefined> {
+    const needed = this.#settings.upstreamSecrets.some(({ reference }) => reference.perConsumer);
+    return needed ? await kong.client.get_consumer() : undefined;
   }
 
   #unauthorized(message: string): ErrorAnswer {

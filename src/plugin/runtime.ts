@@ -2,8 +2,9 @@
 import type { Verifier } from '../keys/verdict.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
-import type { Secret } from '../lib/secret.ts';
-import type { SecretReference } from '../vault/reference.ts';
+import type { Verdict as RefusalVerdict } from '../vault/previous-value.ts';
+import type { ReferencePattern, SecretReference } from '../vault/reference.ts';
+import type { SecretData } from '../vault/secret-data.ts';
 import type { ConsumerCache } from './consumers.ts';
 import type { RequestCounts } from './request-counts.ts';
 import type { GuessThrottle } from './throttle.ts';
@@ -26,10 +27,12 @@ export interface PluginRuntime {
   readonly maxBodyBytes: number;
   /** Throws while the verifier can't work, for want of its pepper: the request is then answered 503. */
   verifier(): Verifier;
-  /** Whether a Vault is configured at all. */
-  readonly hasVault: boolean;
+  /** Whether a connection to Vault of this name is configured. */
+  hasConnection(name: string): boolean;
   /** Whether a secret may go upstream. The pepper may not, whoever writes Kong's configuration. */
-  mayForward(reference: SecretReference): boolean;
-  /** At once when it is cached. Rejects with HKA_VAULT_*. */
-  secret(reference: SecretReference): Secret | Promise<Secret>;
+  mayForward(pattern: ReferencePattern): boolean;
+  /** At once when it is cached. Rejects with HKA_VAULT_*. `fields`: those that are going to be used. */
+  secret(reference: SecretReference, fields: readonly string[]): SecretData | Promise<SecretData>;
+  /** An upstream has refused the value of this generation; what follows from that for the requests to come. */
+  refused(reference: SecretReference, generation: number): Promise<RefusalVerdict>;
 }

@@ -95,6 +95,12 @@ function crossChecks(raw: Partial<ServerConfig>): Violation[] {
     if (auth.role_id === undefined) add('vault.auth.role_id', 'is missing (method approle)');
     if (auth.secret_id_file === undefined) add('vault.auth.secret_id_file', 'is missing (method approle)');
   }
+  for (const [index, mount] of (Array.isArray(raw.vault?.mounts) ? raw.vault.mounts : []).entries()) {
+    if (typeof mount !== 'object' || mount === null) continue;
+    if ((mount.kv_version === undefined) === (mount.leased !== true)) {
+      add(`vault.mounts[${index}]`, 'needs exactly one of kv_version and leased: true');
+    }
+  }
   checkStore(raw, add);
   checkAdmin(raw, add);
   checkKong(raw, add);

@@ -2,7 +2,7 @@
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { Secret } from '../lib/secret.ts';
 import { parsePepper, PepperRing, type PepperVersion } from '../keys/pepper.ts';
-import { parseReference, type SecretReference } from '../vault/reference.ts';
+import { parseReference, type ReferencePattern } from '../vault/reference.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 
@@ -23,17 +23,15 @@ export async function loadPeppers(config: Config, vault: Vault | undefined): Pro
         );
       }
       if (reference === undefined || vault === undefined) throw new Error('checked with the configuration');
-      return parsePepper(id, await vault.secret(parseReference(reference)), reference);
+      return parsePepper(id, await vault.field(parseReference(reference)), reference);
     }),
   );
   return new PepperRing(versions, config.pepper.current);
 }
 
-/** Whether `reference` leads to where no pepper is kept: to another path, whatever the field. */
-export function isApartFromPeppers(config: Config, reference: SecretReference): boolean {
-  const path = reference.segments.join('/');
+/** Whether `pattern` leads to where no pepper is kept, whatever the consumer: to another path, whatever connection and field. */
+export function isApartFromPeppers(config: Config, pattern: ReferencePattern): boolean {
   return config.pepper.versions.every(
-    (version) =>
-      version.reference === undefined || parseReference(version.reference).segments.join('/') !== path,
+    ({ reference }) => reference === undefined || pattern.isApartFrom(parseReference(reference).segments),
   );
 }

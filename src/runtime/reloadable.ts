@@ -6,14 +6,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { KeyVerifier } from '../keys/verifier.ts';
 import { systemClock } from '../lib/clock.ts';
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
-import type { Secret } from '../lib/secret.ts';
 import type { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
 import type { GuessThrottle } from '../plugin/throttle.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
-import type { SecretReference } from '../vault/reference.ts';
+import type { Verdict } from '../vault/previous-value.ts';
+import type { ReferencePattern, SecretReference } from '../vault/reference.ts';
+import type { SecretData } from '../vault/secret-data.ts';
 import type { Config } from './config.ts';
 import { Runtime, type Timings } from './runtime.ts';
 
@@ -110,8 +111,8 @@ export class ReloadableRuntime implements PluginRuntime {
     return { computed: calls, running: queue.running, waiting: queue.waiting };
   }
 
-  mayForward(reference: SecretReference): boolean {
-    return this.#current.mayForward(reference);
+  mayForward(pattern: ReferencePattern): boolean {
+    return this.#current.mayForward(pattern);
   }
 
   isGuessable(key: string): boolean {
@@ -126,16 +127,20 @@ export class ReloadableRuntime implements PluginRuntime {
     return this.#current.maxBodyBytes;
   }
 
-  get hasVault(): boolean {
-    return this.#current.hasVault;
+  hasConnection(name: string): boolean {
+    return this.#current.hasConnection(name);
   }
 
   verifier(): KeyVerifier {
     return this.#current.verifier();
   }
 
-  secret(reference: SecretReference): Secret | Promise<Secret> {
-    return this.#current.secret(reference);
+  secret(reference: SecretReference, fields: readonly string[]): SecretData | Promise<SecretData> {
+    return this.#current.secret(reference, fields);
+  }
+
+  refused(reference: SecretReference, generation: number): Promise<Verdict> {
+    return this.#current.refused(reference, generation);
   }
 
   #announce(change: StoreChange): void {

@@ -19,7 +19,14 @@ import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import { UsageRecorder } from '../plugin/usage.ts';
 import type { CredentialStore, StoreObservers } from '../store/store.ts';
-import type { SecretReference } from '../vault/reference.ts';
+import type { Verdict } from '../vault/previous-value.ts';
+import {
+  DEFAULT_CONNECTION,
+  type FieldReference,
+  type ReferencePattern,
+  type SecretReference,
+} from '../vault/reference.ts';
+import type { SecretData } from '../vault/secret-data.ts';
 import { createVault, type Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 import { isApartFromPeppers, loadPeppers, peppersNeedVault } from './peppers.ts';
@@ -98,7 +105,7 @@ export class Runtime implements PluginRuntime {
             logger,
             ...(timings === undefined ? {} : { onExchange: (ms) => timings.vault(ms) }),
           });
-    this.store = createStore(config, logger, (reference) => this.secret(reference), this.vault, timings);
+    this.store = createStore(config, logger, (reference) => this.#field(reference), this.vault, timings);
     this.hasher = createHasher(config);
     if (timings !== undefined) this.hasher.onComputed = (ms) => timings.argon2(ms);
   }
@@ -155,8 +162,8 @@ export class Runtime implements PluginRuntime {
     return Math.max(0, ...(this.vault?.status().secrets ?? []).map(({ ageSeconds = 0 }) => ageSeconds));
   }
 
-  mayForward(reference: SecretReference): boolean {
-    return isApartFromPeppers(this.#config, reference);
+  mayForward(pattern: ReferencePattern): boolean {
+    return isApartFromPeppers(this.#config, pattern);
   }
 
   isGuessable(key: string): boolean {
@@ -167,8 +174,8 @@ export class Runtime implements PluginRuntime {
     return publicIdOf(key, this.#config.keys.prefix);
   }
 
-  get hasVault(): boolean {
-    return this.vault !== undefined;
+  hasConnection(name: string): boolean {
+    return this.vault !== undefined && name === DEFAULT_CONNECTION;
   }
 
   get maxBodyBytes(): number {
@@ -180,9 +187,21 @@ export class Runtime implements PluginRuntime {
     return this.#verifier;
   }
 
-  secret(reference: SecretReference): Secret | Promise<Secret> {
+  secret(reference: SecretReference, fields: readonly string[]): SecretData | Promise<SecretData> {
+    return this.#connected().secret(reference, fields);
+  }
+
+  async refused(reference: SecretReference, generation: number): Promise<Verdict> {
+    return this.#connected().refused(reference, generation);
+  }
+
+  async #field(reference: FieldReference): Promise<Secret> {
+    return await this.#connected().field(reference);
+  }
+
+  #connected(): Vault {
     if (this.vault === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'no vault section is configured');
-    return this.vault.secret(reference);
+    return this.vault;
   }
 
   async #keepUsage(): Promise<void> {

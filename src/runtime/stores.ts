@@ -13,12 +13,12 @@ import { openSqlStore } from '../store/sql/sql-store.ts';
 import { SqliteEngine } from '../store/sql/sqlite.ts';
 import type { CredentialStore, StoreObservers } from '../store/store.ts';
 import { openVaultStore } from '../store/vault/vault-store.ts';
-import { parseReference, type SecretReference } from '../vault/reference.ts';
+import { parseReference, type FieldReference } from '../vault/reference.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 
 /** Reads a secret from Vault. */
-export type ReadSecret = (reference: SecretReference) => Secret | Promise<Secret>;
+export type ReadSecret = (reference: FieldReference) => Promise<Secret>;
 
 const MIN_POLL_MS = 50;
 /** Nothing but looking tells of changes, and a revocation has to be heard of within a second. */
@@ -112,7 +112,7 @@ function passwordOf(
   }
   if (passwordReference === undefined) return undefined;
   const reference = parseReference(passwordReference);
-  return async () => readSecret(reference);
+  return () => readSecret(reference);
 }
 
 function tlsOf({ host, tls }: Postgres): PostgresOptions['tls'] {

@@ -9,7 +9,7 @@ import { HkaError, isHkaError } from '../lib/errors.ts';
 import type { Secret } from '../lib/secret.ts';
 import { says, type VaultBody, type VaultClient } from './client.ts';
 import type { MountTable } from './mounts.ts';
-import { encodePath, type SecretReference } from './reference.ts';
+import { DEFAULT_CONNECTION, encodePath, type SecretReference } from './reference.ts';
 import type { VaultSession } from './session.ts';
 import { isObject } from './transport.ts';
 
@@ -48,8 +48,9 @@ export class VaultRecords {
   async prepare(): Promise<void> {
     const reference: SecretReference = {
       text: this.place,
+      connection: DEFAULT_CONNECTION,
       segments: [...this.#mount, ...this.#path],
-      field: '',
+      version: undefined,
     };
     const mount = await this.#call('sys/internal/ui/mounts', 'read', (token) =>
       this.#mounts.find(reference, token),
@@ -61,7 +62,10 @@ export class VaultRecords {
         `store.vault: the mount that holds ${this.place} is ${found}; set mount to that and path to the rest`,
       );
     }
-    if (mount.kvVersion === 2) return;
+    if (mount.kind === 'kv-2') return;
+    if (mount.kind === 'engine') {
+      throw new HkaError('HKA_CONFIG_INVALID', `store.vault: the mount ${found} is no key-value store`);
+    }
     throw new HkaError(
       'HKA_CONFIG_INVALID',
       `store.vault: the mount ${found} is KV version 1, which has no check-and-set. Use a mount of version 2 (\`vault secrets enable -version=2 -path=… kv\`), or \`vault kv enable-versioning ${found}\``,

@@ -10,11 +10,13 @@ import type { Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { createLoginMethod, type AuthConfig } from './auth.ts';
 import { VaultClient } from './client.ts';
-import { KvReader } from './kv.ts';
 import { VaultRecords, type RecordsPlace } from './kv-records.ts';
 import { MountTable, type MountConfig } from './mounts.ts';
-import type { SecretReference } from './reference.ts';
+import { type FieldReference, type SecretReference } from './reference.ts';
+import type { Verdict } from './previous-value.ts';
 import { SecretCache, type SecretAge } from './secret-cache.ts';
+import type { SecretData } from './secret-data.ts';
+import { SecretReader } from './secret-reader.ts';
 import { VaultSession, type SessionStatus } from './session.ts';
 import { monotonicClock, systemTimers, type Random, type Timers } from './timers.ts';
 import { VaultTransport } from './transport.ts';
@@ -39,6 +41,7 @@ export interface VaultConfig {
     readonly revalidateSeconds: number;
     readonly staleIfErrorSeconds: number;
     readonly maxEntries: number;
+    readonly retryPreviousSeconds: number;
   };
 }
 
@@ -71,8 +74,15 @@ export interface Vault {
   check(): Promise<string>;
   /** Resolves when there is a live token. Rejects with what stops the log-in. */
   ready(): Promise<void>;
-  /** At once when it is cached. Throws or rejects with HKA_VAULT_*, or HKA_REFERENCE_INVALID for a mount of another kind. */
-  secret(reference: SecretReference): Secret | Promise<Secret>;
+  /**
+   * At once when it is cached. Throws or rejects with HKA_VAULT_*, or HKA_REFERENCE_INVALID for a connection that is not
+   * configured and a mount of another kind. `fields`: those that are going to be used.
+   */
+  secret(reference: SecretReference, fields?: readonly string[]): SecretData | Promise<SecretData>;
+  /** One field of it; rejects as `secret` does, or with HKA_VAULT_FIELD_MISSING. */
+  field(reference: FieldReference): Promise<Secret>;
+  /** An upstream has refused the value of this generation; what follows from that. */
+  refused(reference: SecretReference, generation: number): Verdict;
   /** Entries below a path of a KV mount. Throws HKA_CONFIG_INVALID for a place that could be left. */
   records(place: RecordsPlace): VaultRecords;
   status(): VaultStatus;
@@ -124,8 +134,16 @@ class ConnectedVault implements Vault {
     return this.#started().session.ready();
   }
 
-  secret(reference: SecretReference): Secret | Promise<Secret> {
-    return this.#started().cache.get(reference);
+  secret(reference: SecretReference, fields?: readonly string[]): SecretData | Promise<SecretData> {
+    return this.#started().cache.get(reference, fields);
+  }
+
+  async field(reference: FieldReference): Promise<Secret> {
+    return (await this.secret(reference, [reference.field])).field(reference.field);
+  }
+
+  refused(reference: SecretReference, generation: number): Verdict {
+    return this.#started().cache.refused(reference, generation);
   }
 
   records(place: RecordsPlace): VaultRecords {
@@ -154,7 +172,8 @@ class ConnectedVault implements Vault {
 
 function connect(config: VaultConfig, deps: VaultDependencies): Parts {
   const { logger, clock = monotonicClock, timers = systemTimers, random = Math.random } = deps;
-  const { freshSeconds, revalidateSeconds, staleIfErrorSeconds, maxEntries } = config.secrets;
+  const { freshSeconds, revalidateSeconds, staleIfErrorSeconds, maxEntries, retryPreviousSeconds } =
+    config.secrets;
   const transport = new VaultTransport({
     address: parseAddress(config.address, config.allowPlainHttp === true),
     timeoutMs: config.timeoutMs,
@@ -174,15 +193,23 @@ function connect(config: VaultConfig, deps: VaultDependencies): Parts {
     onAlive: () => cache.vaultIsBack(),
   });
   const mounts = new MountTable(client, config.mounts);
-  const reader = new KvReader(client, session, mounts);
+  const reader = new SecretReader(client, session, mounts);
   const cache = new SecretCache(
     {
       freshMs: freshSeconds * 1000,
       revalidateMs: revalidateSeconds * 1000,
       staleIfErrorMs: staleIfErrorSeconds * 1000,
       maxEntries,
+      previousMs: retryPreviousSeconds * 1000,
     },
-    { fetch: (reference) => reader.read(reference), logger, clock, timers, random },
+    {
+      fetch: (reference) => reader.read(reference),
+      renew: (reference, lease) => reader.renew(reference, lease),
+      logger,
+      clock,
+      timers,
+      random,
+    },
   );
   return { transport, client, mounts, session, cache };
 }

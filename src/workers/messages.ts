@@ -6,6 +6,7 @@ import type { Config } from '../runtime/config.ts';
 import type { ErrorCode } from '../lib/errors.ts';
 import type { KeyUse } from '../plugin/usage.ts';
 import type { RequestCounts } from '../plugin/request-counts.ts';
+import type { SecretReference } from '../vault/reference.ts';
 
 export interface StartedInstance {
   readonly instance: number;
@@ -18,8 +19,10 @@ export type Question =
   | { readonly kind: 'verify'; readonly key: string }
   /** Answered with a {@link VerdictAnswer} if that takes no work, else with nothing. */
   | { readonly kind: 'recall'; readonly key: string }
-  /** Answered with the secret. */
-  | { readonly kind: 'secret'; readonly reference: string }
+  /** Answered with a {@link PackedSecret}. */
+  | { readonly kind: 'secret'; readonly reference: SecretReference; readonly fields: readonly string[] }
+  /** Answered with a `Verdict` of src/vault/previous-value.ts. */
+  | { readonly kind: 'refused'; readonly reference: SecretReference; readonly generation: number }
   /** Answered with the instance's number, once every worker knows it. */
   | { readonly kind: 'start'; readonly plugin: string; readonly config: unknown };
 

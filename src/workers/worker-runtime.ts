@@ -3,7 +3,6 @@ import { LRUCache } from 'lru-cache';
 import { systemClock } from '../lib/clock.ts';
 import { createLogLimiter, type Logger, type LogOnce } from '../lib/logger.ts';
 import { isGuessable, publicIdOf } from '../keys/guessable.ts';
-import { Secret } from '../lib/secret.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
 import { createRequestCounts } from '../plugin/request-counts.ts';
@@ -12,7 +11,9 @@ import { UsageRecorder } from '../plugin/usage.ts';
 import type { Config } from '../runtime/config.ts';
 import { isApartFromPeppers } from '../runtime/peppers.ts';
 import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
-import type { SecretReference } from '../vault/reference.ts';
+import type { Verdict } from '../vault/previous-value.ts';
+import { DEFAULT_CONNECTION, type ReferencePattern, type SecretReference } from '../vault/reference.ts';
+import { SecretData, type PackedSecret } from '../vault/secret-data.ts';
 import type { Question } from './messages.ts';
 import { RemoteVerifier, type VerdictAnswer } from './remote-verifier.ts';
 
@@ -38,8 +39,8 @@ export class WorkerRuntime implements PluginRuntime {
   readonly requests = createRequestCounts();
   readonly usage = new UsageRecorder();
   readonly #link: Link;
-  readonly #secrets = new LRUCache<string, { value: Secret; at: number }>({ max: MAX_SECRETS });
-  readonly #fetching = new Map<string, Promise<Secret>>();
+  readonly #secrets = new LRUCache<string, { value: SecretData; at: number }>({ max: MAX_SECRETS });
+  readonly #fetching = new Map<string, Promise<SecretData>>();
   #config: Config;
   #sharers = 1;
   #consumers: ConsumerCache;
@@ -77,8 +78,8 @@ export class WorkerRuntime implements PluginRuntime {
     return this.#throttle;
   }
 
-  mayForward(reference: SecretReference): boolean {
-    return isApartFromPeppers(this.#config, reference);
+  mayForward(pattern: ReferencePattern): boolean {
+    return isApartFromPeppers(this.#config, pattern);
   }
 
   isGuessable(key: string): boolean {
@@ -93,29 +94,35 @@ export class WorkerRuntime implements PluginRuntime {
     return this.#config.server.maxBodyBytes;
   }
 
-  get hasVault(): boolean {
-    return this.#config.vault !== undefined;
+  hasConnection(name: string): boolean {
+    return this.#config.vault !== undefined && name === DEFAULT_CONNECTION;
   }
 
   verifier(): RemoteVerifier {
     return this.#verifier;
   }
 
-  secret(reference: SecretReference): Secret | Promise<Secret> {
-    const known = this.#secrets.get(reference.text);
+  secret(reference: SecretReference, fields: readonly string[]): SecretData | Promise<SecretData> {
+    // No field's name and no reference has a # in it.
+    const key = [reference.text, ...fields].join('#');
+    const known = this.#secrets.get(key);
     if (known !== undefined && this.clock.now() - known.at < SECRET_MS) return known.value;
-    const running = this.#fetching.get(reference.text);
+    const running = this.#fetching.get(key);
     if (running !== undefined) return running;
-    const fetching = this.#fetch(reference).finally(() => this.#fetching.delete(reference.text));
-    this.#fetching.set(reference.text, fetching);
+    const fetching = this.#fetch(key, reference, fields).finally(() => this.#fetching.delete(key));
+    this.#fetching.set(key, fetching);
     return fetching;
   }
 
-  async #fetch(reference: SecretReference): Promise<Secret> {
-    const value = await this.#link.ask({ kind: 'secret', reference: reference.text });
-    const secret = new Secret(String(value));
-    this.#secrets.set(reference.text, { value: secret, at: this.clock.now() });
-    return secret;
+  async refused(reference: SecretReference, generation: number): Promise<Verdict> {
+    return (await this.#link.ask({ kind: 'refused', reference, generation })) as Verdict;
+  }
+
+  async #fetch(key: string, reference: SecretReference, fields: readonly string[]): Promise<SecretData> {
+    const packed = (await this.#link.ask({ kind: 'secret', reference, fields })) as PackedSecret;
+    const value = SecretData.unpack(packed);
+    this.#secrets.set(key, { value, at: this.clock.now() });
+    return value;
   }
 
   #makeConsumers(): ConsumerCache {

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
 import type { Config } from '../../src/runtime/config.ts';
 import { isApartFromPeppers } from '../../src/runtime/peppers.ts';
-import { parseReference } from '../../src/vault/reference.ts';
+import { parsePattern } from '../../src/vault/reference.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('what may be forwarded');
@@ -18,9 +18,9 @@ const config = {
 
 test('never what lies where a pepper is kept, whatever the field', () => {
   for (const field of ['value', 'other'])
-    assert.not.ok(isApartFromPeppers(config, parseReference(`vault://secret/hka/pepper#${field}`)));
+    assert.not.ok(isApartFromPeppers(config, parsePattern(`vault://secret/hka/pepper#${field}`)));
   for (const text of ['vault://secret/hka/pepper-2#value', 'vault://secret/orders/backend#token'])
-    assert.ok(isApartFromPeppers(config, parseReference(text)), text);
+    assert.ok(isApartFromPeppers(config, parsePattern(text)), text);
 });
 
 test.run();

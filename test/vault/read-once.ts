@@ -11,7 +11,7 @@ const config = JSON.parse(process.env['HKA_TEST_VAULT'] ?? '{}') as VaultConfig;
 const vault = createVault(config, { logger: createLogger('debug') });
 try {
   await vault.start();
-  const value = await vault.secret(parseReference(process.env['HKA_TEST_REFERENCE'] ?? ''));
+  const value = await vault.field(parseReference(process.env['HKA_TEST_REFERENCE'] ?? ''));
   process.stdout.write(`value ${value.reveal()}\n`);
 } catch (error) {
   process.stdout.write(`error ${toHkaError(error).code}\n`);

@@ -2,6 +2,7 @@ import * as assert from 'uvu/assert';
 import { HkaError, type ErrorCode } from '../../src/lib/errors.ts';
 import { Secret } from '../../src/lib/secret.ts';
 import { parseReference, type SecretReference } from '../../src/vault/reference.ts';
+import { SecretData } from '../../src/vault/secret-data.ts';
 import { SecretCache, type SecretCacheOptions } from '../../src/vault/secret-cache.ts';
 import { suite } from '../helpers/suite.ts';
 import { canary, failure, keepLog, ManualTime, type KeptLog } from './support.ts';
@@ -13,6 +14,7 @@ const OPTIONS: SecretCacheOptions = {
   revalidateMs: 300_000,
   staleIfErrorMs: 3_600_000,
   maxEntries: 100,
+  previousMs: 0,
 };
 const OUTAGES: readonly ErrorCode[] = [
   'HKA_VAULT_UNAVAILABLE',
@@ -30,6 +32,12 @@ const ANSWERS: readonly ErrorCode[] = [
 ];
 
 const reference = parseReference('vault://secret/app#token');
+
+function dataOf(token: string): SecretData {
+  return new SecretData('vault://secret/app', new Map([['token', new Secret(token)]]));
+}
+
+const renew = (): Promise<never> => Promise.reject(new Error('nothing here has a lease'));
 
 /** A cache in front of a store whose present state is `stored`: a value, or the code of the error that reading meets. */
 class Harness {
@@ -49,8 +57,9 @@ class Harness {
           this.reads += 1;
           await this.gate;
           if (this.stored.startsWith('HKA_')) throw new HkaError(this.stored as ErrorCode, 'as told');
-          return { value: new Secret(this.stored) };
+          return { data: dataOf(this.stored) };
         },
+        renew,
         logger: this.log,
         clock: this.time,
         timers: this.time,
@@ -62,7 +71,7 @@ class Harness {
   /** The value, or the code of the error. */
   async get(which: SecretReference = reference): Promise<string> {
     try {
-      return (await this.cache.get(which)).reveal();
+      return (await this.cache.get(which)).field('token').reveal();
     } catch (error) {
       return (error as HkaError).code;
     }
@@ -71,7 +80,7 @@ class Harness {
   /** Whether the cache answers without waiting; what it answers. */
   at(which: SecretReference = reference): string | undefined {
     const value = this.cache.get(which);
-    if (!(value instanceof Promise)) return value.reveal();
+    if (!(value instanceof Promise)) return value.field('token').reveal();
     value.catch(() => undefined);
     return undefined;
   }
@@ -310,6 +319,7 @@ test('Retry-After is waited for', async () => {
         new HkaError('HKA_VAULT_UNAVAILABLE', 'busy', { details: { retryAfterMs: 20_000 } }),
       );
     },
+    renew,
     logger: keepLog(),
     clock: time,
     timers: time,
@@ -362,7 +372,7 @@ test('ages tell reference, age and last error, never a value', async () => {
   harness.stored = canary('value');
   await harness.get();
   harness.time.advance(5000);
-  assert.equal(harness.cache.ages(), [{ reference: 'vault://secret/app#token', ageSeconds: 5 }]);
+  assert.equal(harness.cache.ages(), [{ reference: 'vault://secret/app', ageSeconds: 5 }]);
   assert.not.match(JSON.stringify(harness.cache.ages()) + harness.log.text(), /canary/);
 });
 

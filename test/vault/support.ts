@@ -144,6 +144,7 @@ export function vaultConfig(
       revalidateSeconds: 300,
       staleIfErrorSeconds: 3600,
       maxEntries: 100,
+      retryPreviousSeconds: 0,
       ...secrets,
     },
   };

@@ -41,7 +41,7 @@ async function read(overrides: Partial<VaultConfig>): Promise<string> {
   const vault = createVault(config, { logger: keepLog() });
   opened.push(vault);
   await vault.start();
-  return (await vault.secret(reference)).reveal();
+  return (await vault.field(reference)).reveal();
 }
 
 withVault('with the CA that signed its certificate, Vault is trusted', async () => {
