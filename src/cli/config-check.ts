@@ -4,7 +4,8 @@ import { silentLogger } from '../lib/logger.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
 import { createStore } from '../runtime/stores.ts';
-import { createVault } from '../vault/vault.ts';
+import { connectionsOf, DEFAULT_CONNECTION } from '../vault/connections.ts';
+import { createVault, type VaultConfig } from '../vault/vault.ts';
 import type { Output } from './output.ts';
 
 interface Check {
@@ -28,15 +29,17 @@ export async function checkConfig(output: Output, configFile: string | undefined
   };
 
   const vault = config.vault === undefined ? undefined : createVault(config.vault, { logger: silentLogger });
-  if (vault !== undefined) {
-    await attempt('vault', async () => {
-      await vault.start();
-      await vault.ready();
-      return `logged in to ${vault.status().address} by ${vault.status().session.method}`;
-    });
+  let vaultIsUp = true;
+  // Credentials that one log-in uses up are the server's: then nothing can be read from Vault here.
+  const untouched = config.vault?.auth.method === 'approle' && config.vault.auth.secretIdWrapped === true;
+  if (config.vault !== undefined && vault !== undefined) {
+    vaultIsUp = await attempt('vault', () => vault.check());
+    for (const [name, connection] of connectionsOf(config.vault)) {
+      if (name !== DEFAULT_CONNECTION) await attempt(`vault ${name}`, () => checkConnection(connection));
+    }
   }
   let pepperIds: readonly string[] | undefined;
-  if (vault === undefined || !peppersNeedVault(config) || checks.every(({ ok }) => ok)) {
+  if (!peppersNeedVault(config) || (vaultIsUp && !untouched)) {
     await attempt('pepper', async () => {
       const ring = await loadPeppers(config, vault);
       pepperIds = ring.ids;
@@ -52,7 +55,9 @@ export async function checkConfig(output: Output, configFile: string | undefined
     },
     vault,
   );
-  await attempt('store', async () => {
+  const storeNeedsVault =
+    config.store.type === 'vault' || config.store.postgres?.passwordReference !== undefined;
+  const checkStore = async (): Promise<string> => {
     await store.open();
     const unknown = new Set<string>();
     let count = 0;
@@ -64,7 +69,8 @@ export async function checkConfig(output: Output, configFile: string | undefined
       throw new Error(`credentials use pepper versions that are not configured: ${[...unknown].join(', ')}`);
     }
     return `${describeStore(config.store)}: ${count} credentials`;
-  });
+  };
+  if (!storeNeedsVault || !untouched) await attempt('store', checkStore);
   await store.close();
   await vault?.close();
 
@@ -76,6 +82,16 @@ export async function checkConfig(output: Output, configFile: string | undefined
       .join('\n'),
   );
   return ok ? 0 : 4;
+}
+
+/** Logs in, says how that went, and takes the token back. */
+async function checkConnection(config: VaultConfig): Promise<string> {
+  const vault = createVault(config, { logger: silentLogger });
+  try {
+    return await vault.check();
+  } finally {
+    await vault.close();
+  }
 }
 
 function describeStore({ path, postgres, vault }: Config['store']): string {

@@ -9,8 +9,8 @@ import { HkaError, isHkaError, toHkaError, type ErrorCode } from '../lib/errors.
 import type { Clock } from '../lib/clock.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
-import { grantOf, type Grant, type LoginMethod } from './auth.ts';
-import { says, type VaultClient } from './client.ts';
+import { grantOf, type Grant, type LoginMethod } from './auth/method.ts';
+import { says, type VaultCalls } from './client.ts';
 import { backoffMs, isAnswer, retryDelayMs } from './outage.ts';
 import type { Cancel, Random, Timers } from './timers.ts';
 
@@ -62,7 +62,8 @@ export interface SessionStatus {
 }
 
 export interface SessionDependencies {
-  readonly client: VaultClient;
+  /** In the namespace of the log-in: a token's life takes place where it was made. */
+  readonly client: VaultCalls;
   readonly method: LoginMethod;
   readonly logger: Logger;
   readonly clock: Clock;
@@ -92,6 +93,14 @@ export class VaultSession {
     this.#logIn().catch(() => {
       // Logged and planned again where it failed.
     });
+  }
+
+  /** Looks at credentials that a log-in would use up. Undefined where it would not. Rejects as a log-in does. */
+  async inspect(): Promise<string | undefined> {
+    const { client, method } = this.#deps;
+    if (method.inspect === undefined) return undefined;
+    method.check();
+    return await method.inspect(client);
   }
 
   /** Resolves when there is a live token. Rejects with what stops the log-in. */
@@ -270,8 +279,9 @@ export class VaultSession {
 
   /** Renews, or logs in where there is nothing to renew. */
   async #refresh(grant: LiveGrant, attempt: number): Promise<void> {
-    const { client, clock, logger } = this.#deps;
-    if (!isRenewable(grant) || clock.now() >= grant.usableUntil) {
+    const { client, clock, logger, method } = this.#deps;
+    const outgrown = method.boundToCredentials && method.changed();
+    if (!isRenewable(grant) || outgrown || clock.now() >= grant.usableUntil) {
       await this.#logIn();
       return;
     }
