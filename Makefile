@@ -17,8 +17,9 @@ install: node_modules/.installed
 build: install
 	@npx --no-install tsc -p tsconfig.json
 
-vault: ## find a Vault server (VAULT_BIN, PATH, cache), or build 1.21.1 from the Go proxy once
+vault: ## find a Vault server (VAULT_BIN, PATH, cache), or build 1.21.1 from the Go proxy once; and its plugins for tests
 	@scripts/vault.sh
+	@scripts/vault.sh --plugins
 
 postgres: ## find PostgreSQL's server (POSTGRES_BIN_DIR, PATH, Debian's), or install Debian's
 	@scripts/postgres.sh

@@ -4,7 +4,9 @@ import { silentLogger } from '../lib/logger.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
 import { createStore } from '../runtime/stores.ts';
-import { createVault } from '../vault/vault.ts';
+import { connectionsOf } from '../vault/connections.ts';
+import { DEFAULT_CONNECTION } from '../vault/reference.ts';
+import { createVaults } from '../vault/vaults.ts';
 import type { Output } from './output.ts';
 
 interface Check {
@@ -27,16 +29,23 @@ export async function checkConfig(output: Output, configFile: string | undefined
     }
   };
 
-  const vault = config.vault === undefined ? undefined : createVault(config.vault, { logger: silentLogger });
-  if (vault !== undefined) {
-    await attempt('vault', async () => {
-      await vault.start();
-      await vault.ready();
-      return `logged in to ${vault.status().address} by ${vault.status().session.method}`;
-    });
+  const vault = config.vault === undefined ? undefined : createVaults(config.vault, { logger: silentLogger });
+  let vaultIsUp = true;
+  // Credentials that one log-in uses up are the server's: then nothing can be read from Vault here.
+  const untouched =
+    config.vault !== undefined &&
+    [...connectionsOf(config.vault).values()].some(
+      ({ auth }) => auth.method === 'approle' && auth.secretIdWrapped === true,
+    );
+  if (config.vault !== undefined && vault !== undefined) {
+    for (const name of connectionsOf(config.vault).keys()) {
+      const label = name === DEFAULT_CONNECTION ? 'vault' : `vault ${name}`;
+      const isUp = await attempt(label, () => vault.checkConnection(name));
+      vaultIsUp &&= isUp;
+    }
   }
   let pepperIds: readonly string[] | undefined;
-  if (vault === undefined || !peppersNeedVault(config) || checks.every(({ ok }) => ok)) {
+  if (!peppersNeedVault(config) || (vaultIsUp && !untouched)) {
     await attempt('pepper', async () => {
       const ring = await loadPeppers(config, vault);
       pepperIds = ring.ids;
@@ -52,7 +61,9 @@ export async function checkConfig(output: Output, configFile: string | undefined
     },
     vault,
   );
-  await attempt('store', async () => {
+  const storeNeedsVault =
+    config.store.type === 'vault' || config.store.postgres?.passwordReference !== undefined;
+  const checkStore = async (): Promise<string> => {
     await store.open();
     const unknown = new Set<string>();
     let count = 0;
@@ -64,7 +75,8 @@ export async function checkConfig(output: Output, configFile: string | undefined
       throw new Error(`credentials use pepper versions that are not configured: ${[...unknown].join(', ')}`);
     }
     return `${describeStore(config.store)}: ${count} credentials`;
-  });
+  };
+  if (!storeNeedsVault || !untouched) await attempt('store', checkStore);
   await store.close();
   await vault?.close();
 

@@ -15,7 +15,8 @@ import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores
 import type { SqlEngine } from '../store/sql/engine.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { FieldReference } from '../vault/reference.ts';
-import { createVault, type Vault } from '../vault/vault.ts';
+import type { Vault } from '../vault/vault.ts';
+import { createVaults } from '../vault/vaults.ts';
 
 /** A migration may have to build an index over a million rows. */
 const MIGRATION_TIMEOUT_MS = 600_000;
@@ -111,7 +112,7 @@ export class CliSession implements CredentialSession {
 
   async #startVault(): Promise<void> {
     if (this.#vault !== undefined || this.config.vault === undefined) return;
-    this.#vault = createVault(this.config.vault, { logger: this.logger });
+    this.#vault = createVaults(this.config.vault, { logger: this.logger });
     await this.#vault.start();
   }
 

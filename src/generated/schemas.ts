@@ -615,8 +615,23 @@ export const serverConfigSchema = {
           "type": "string",
           "minLength": 1
         },
+        "client_cert_file": {
+          "description": "PEM file of the client certificate to show (mutual TLS, method cert). Read again for each new connection.",
+          "type": "string",
+          "minLength": 1
+        },
+        "client_key_file": {
+          "description": "Its key, PEM, not encrypted, mode 0600 or stricter.",
+          "type": "string",
+          "minLength": 1
+        },
+        "proxy": {
+          "description": "HTTP proxy to reach an https address through, by CONNECT. Never taken from the environment.",
+          "type": "string",
+          "pattern": "^http://[^\\s/?#@]+/?$"
+        },
         "namespace": {
-          "description": "Namespace (Vault Enterprise, OpenBao).",
+          "description": "Namespace of the secrets, and of the log-in unless auth.namespace is set (Vault Enterprise, OpenBao).",
           "type": "string",
           "minLength": 1
         },
@@ -628,6 +643,13 @@ export const serverConfigSchema = {
           "default": 2000,
           "x-unit": "ms"
         },
+        "connect_timeout_ms": {
+          "description": "Longest it may take until a connection is ready, TLS and proxy included. Default: timeout_ms.",
+          "type": "integer",
+          "minimum": 50,
+          "maximum": 30000,
+          "x-unit": "ms"
+        },
         "auth": {
           "description": "How to log in.",
           "type": "object",
@@ -637,23 +659,30 @@ export const serverConfigSchema = {
           ],
           "properties": {
             "method": {
-              "description": "token reads a token from a file; approle logs in with role id and secret id.",
+              "description": "token: a token in a file. approle: role id and secret id. kubernetes: a service account's token. jwt: a signed JWT. cert: the client certificate.",
               "type": "string",
               "enum": [
                 "token",
-                "approle"
+                "approle",
+                "kubernetes",
+                "jwt",
+                "cert"
               ]
+            },
+            "namespace": {
+              "description": "Namespace of the log-in, where it is another than that of the secrets; root for none.",
+              "type": "string",
+              "minLength": 1
+            },
+            "mount": {
+              "description": "Where the log-in method is mounted (all but token). Default: the method's name.",
+              "type": "string",
+              "pattern": "^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$"
             },
             "token_file": {
               "description": "File with the token, mode 0600 or stricter (method token).",
               "type": "string",
               "minLength": 1
-            },
-            "mount": {
-              "description": "Where the log-in method is mounted (method approle).",
-              "type": "string",
-              "pattern": "^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$",
-              "default": "approle"
             },
             "role_id": {
               "description": "AppRole's role id (method approle).",
@@ -662,6 +691,21 @@ export const serverConfigSchema = {
             },
             "secret_id_file": {
               "description": "File with AppRole's secret id, mode 0600 or stricter (method approle).",
+              "type": "string",
+              "minLength": 1
+            },
+            "secret_id_wrapped": {
+              "description": "The file holds a wrapping token, which the server unwraps once (method approle).",
+              "type": "boolean",
+              "default": false
+            },
+            "role": {
+              "description": "Name of the role: required for kubernetes and jwt, optional for cert, and for approle, where a wrapped secret id must then be of that role.",
+              "type": "string",
+              "pattern": "^[A-Za-z0-9_.-]+$"
+            },
+            "jwt_file": {
+              "description": "File with the JWT, read at each log-in (kubernetes, jwt). Default for kubernetes: where Kubernetes mounts the service account's token.",
               "type": "string",
               "minLength": 1
             }
@@ -695,6 +739,169 @@ export const serverConfigSchema = {
               "leased": {
                 "description": "Whether it is an engine that makes credentials under leases, instead of a key-value store.",
                 "type": "boolean"
+              }
+            }
+          }
+        },
+        "connections": {
+          "description": "Further connections, for secrets under other rights or of other Vaults. What one does not set, it takes over from the vault section.",
+          "type": "array",
+          "default": [],
+          "maxItems": 32,
+          "items": {
+            "description": "One connection.",
+            "type": "object",
+            "additionalProperties": false,
+            "required": [
+              "name",
+              "auth"
+            ],
+            "properties": {
+              "name": {
+                "description": "Name of 1 to 32 lower-case letters, digits, - and _; default means the vault section itself.",
+                "type": "string",
+                "pattern": "^[a-z][a-z0-9_-]{0,31}$"
+              },
+              "address": {
+                "description": "Base address, such as https://vault.internal:8200. Plain http only on loopback.",
+                "type": "string",
+                "pattern": "^https?://[^\\s/?#@]+/?$"
+              },
+              "ca_file": {
+                "description": "PEM file of the CA that signed Vault's certificate. Default: the system's CAs.",
+                "type": "string",
+                "minLength": 1
+              },
+              "server_name": {
+                "description": "Name that Vault's certificate must carry, when it is not the address's.",
+                "type": "string",
+                "minLength": 1
+              },
+              "client_cert_file": {
+                "description": "PEM file of the client certificate to show (mutual TLS, method cert). Read again for each new connection.",
+                "type": "string",
+                "minLength": 1
+              },
+              "client_key_file": {
+                "description": "Its key, PEM, not encrypted, mode 0600 or stricter.",
+                "type": "string",
+                "minLength": 1
+              },
+              "proxy": {
+                "description": "HTTP proxy to reach an https address through, by CONNECT. Never taken from the environment.",
+                "type": "string",
+                "pattern": "^http://[^\\s/?#@]+/?$"
+              },
+              "namespace": {
+                "description": "Namespace of the secrets, and of the log-in unless auth.namespace is set (Vault Enterprise, OpenBao).",
+                "type": "string",
+                "minLength": 1
+              },
+              "timeout_ms": {
+                "description": "Longest a call may take as a whole.",
+                "type": "integer",
+                "minimum": 100,
+                "maximum": 30000,
+                "x-unit": "ms"
+              },
+              "connect_timeout_ms": {
+                "description": "Longest it may take until a connection is ready, TLS and proxy included. Default: timeout_ms.",
+                "type": "integer",
+                "minimum": 50,
+                "maximum": 30000,
+                "x-unit": "ms"
+              },
+              "auth": {
+                "description": "How to log in.",
+                "type": "object",
+                "additionalProperties": false,
+                "required": [
+                  "method"
+                ],
+                "properties": {
+                  "method": {
+                    "description": "token: a token in a file. approle: role id and secret id. kubernetes: a service account's token. jwt: a signed JWT. cert: the client certificate.",
+                    "type": "string",
+                    "enum": [
+                      "token",
+                      "approle",
+                      "kubernetes",
+                      "jwt",
+                      "cert"
+                    ]
+                  },
+                  "namespace": {
+                    "description": "Namespace of the log-in, where it is another than that of the secrets; root for none.",
+                    "type": "string",
+                    "minLength": 1
+                  },
+                  "mount": {
+                    "description": "Where the log-in method is mounted (all but token). Default: the method's name.",
+                    "type": "string",
+                    "pattern": "^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$"
+                  },
+                  "token_file": {
+                    "description": "File with the token, mode 0600 or stricter (method token).",
+                    "type": "string",
+                    "minLength": 1
+                  },
+                  "role_id": {
+                    "description": "AppRole's role id (method approle).",
+                    "type": "string",
+                    "minLength": 1
+                  },
+                  "secret_id_file": {
+                    "description": "File with AppRole's secret id, mode 0600 or stricter (method approle).",
+                    "type": "string",
+                    "minLength": 1
+                  },
+                  "secret_id_wrapped": {
+                    "description": "The file holds a wrapping token, which the server unwraps once (method approle).",
+                    "type": "boolean",
+                    "default": false
+                  },
+                  "role": {
+                    "description": "Name of the role: required for kubernetes and jwt, optional for cert, and for approle, where a wrapped secret id must then be of that role.",
+                    "type": "string",
+                    "pattern": "^[A-Za-z0-9_.-]+$"
+                  },
+                  "jwt_file": {
+                    "description": "File with the JWT, read at each log-in (kubernetes, jwt). Default for kubernetes: where Kubernetes mounts the service account's token.",
+                    "type": "string",
+                    "minLength": 1
+                  }
+                }
+              },
+              "mounts": {
+                "description": "What mounts are, as under vault.mounts. Default: those.",
+                "type": "array",
+                "items": {
+                  "description": "One mount.",
+                  "type": "object",
+                  "additionalProperties": false,
+                  "required": [
+                    "path"
+                  ],
+                  "properties": {
+                    "path": {
+                      "description": "Path of the mount, such as secret.",
+                      "type": "string",
+                      "minLength": 1
+                    },
+                    "kv_version": {
+                      "description": "1 or 2.",
+                      "type": "integer",
+                      "enum": [
+                        1,
+                        2
+                      ]
+                    },
+                    "leased": {
+                      "description": "Whether it is an engine that makes credentials under leases, instead of a key-value store.",
+                      "type": "boolean"
+                    }
+                  }
+                }
               }
             }
           }

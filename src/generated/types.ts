@@ -182,22 +182,38 @@ export interface ServerConfig {
     ca_file?: string;
     /** Name that Vault's certificate must carry, when it is not the address's. */
     server_name?: string;
-    /** Namespace (Vault Enterprise, OpenBao). */
+    /** PEM file of the client certificate to show (mutual TLS, method cert). Read again for each new connection. */
+    client_cert_file?: string;
+    /** Its key, PEM, not encrypted, mode 0600 or stricter. */
+    client_key_file?: string;
+    /** HTTP proxy to reach an https address through, by CONNECT. Never taken from the environment. */
+    proxy?: string;
+    /** Namespace of the secrets, and of the log-in unless auth.namespace is set (Vault Enterprise, OpenBao). */
     namespace?: string;
     /** Longest a call may take as a whole. Unit: ms. */
     timeout_ms: number;
+    /** Longest it may take until a connection is ready, TLS and proxy included. Default: timeout_ms. Unit: ms. */
+    connect_timeout_ms?: number;
     /** How to log in. */
     auth: {
-      /** token reads a token from a file; approle logs in with role id and secret id. */
-      method: 'token' | 'approle';
+      /** token: a token in a file. approle: role id and secret id. kubernetes: a service account's token. jwt: a signed JWT. cert: the client certificate. */
+      method: 'token' | 'approle' | 'kubernetes' | 'jwt' | 'cert';
+      /** Namespace of the log-in, where it is another than that of the secrets; root for none. */
+      namespace?: string;
+      /** Where the log-in method is mounted (all but token). Default: the method's name. */
+      mount?: string;
       /** File with the token, mode 0600 or stricter (method token). */
       token_file?: string;
-      /** Where the log-in method is mounted (method approle). */
-      mount: string;
       /** AppRole's role id (method approle). */
       role_id?: string;
       /** File with AppRole's secret id, mode 0600 or stricter (method approle). */
       secret_id_file?: string;
+      /** The file holds a wrapping token, which the server unwraps once (method approle). */
+      secret_id_wrapped: boolean;
+      /** Name of the role: required for kubernetes and jwt, optional for cert, and for approle, where a wrapped secret id must then be of that role. */
+      role?: string;
+      /** File with the JWT, read at each log-in (kubernetes, jwt). Default for kubernetes: where Kubernetes mounts the service account's token. */
+      jwt_file?: string;
     };
     /** What mounts are, for policies that do not allow sys/internal/ui/mounts to be read, and for engines of a kind that is not known. Each is either of a kv_version or leased. */
     mounts: ({
@@ -207,6 +223,59 @@ export interface ServerConfig {
       kv_version?: 1 | 2;
       /** Whether it is an engine that makes credentials under leases, instead of a key-value store. */
       leased?: boolean;
+    })[];
+    /** Further connections, for secrets under other rights or of other Vaults. What one does not set, it takes over from the vault section. */
+    connections: ({
+      /** Name of 1 to 32 lower-case letters, digits, - and _; default means the vault section itself. */
+      name: string;
+      /** Base address, such as https://vault.internal:8200. Plain http only on loopback. */
+      address?: string;
+      /** PEM file of the CA that signed Vault's certificate. Default: the system's CAs. */
+      ca_file?: string;
+      /** Name that Vault's certificate must carry, when it is not the address's. */
+      server_name?: string;
+      /** PEM file of the client certificate to show (mutual TLS, method cert). Read again for each new connection. */
+      client_cert_file?: string;
+      /** Its key, PEM, not encrypted, mode 0600 or stricter. */
+      client_key_file?: string;
+      /** HTTP proxy to reach an https address through, by CONNECT. Never taken from the environment. */
+      proxy?: string;
+      /** Namespace of the secrets, and of the log-in unless auth.namespace is set (Vault Enterprise, OpenBao). */
+      namespace?: string;
+      /** Longest a call may take as a whole. Unit: ms. */
+      timeout_ms?: number;
+      /** Longest it may take until a connection is ready, TLS and proxy included. Default: timeout_ms. Unit: ms. */
+      connect_timeout_ms?: number;
+      /** How to log in. */
+      auth: {
+        /** token: a token in a file. approle: role id and secret id. kubernetes: a service account's token. jwt: a signed JWT. cert: the client certificate. */
+        method: 'token' | 'approle' | 'kubernetes' | 'jwt' | 'cert';
+        /** Namespace of the log-in, where it is another than that of the secrets; root for none. */
+        namespace?: string;
+        /** Where the log-in method is mounted (all but token). Default: the method's name. */
+        mount?: string;
+        /** File with the token, mode 0600 or stricter (method token). */
+        token_file?: string;
+        /** AppRole's role id (method approle). */
+        role_id?: string;
+        /** File with AppRole's secret id, mode 0600 or stricter (method approle). */
+        secret_id_file?: string;
+        /** The file holds a wrapping token, which the server unwraps once (method approle). */
+        secret_id_wrapped: boolean;
+        /** Name of the role: required for kubernetes and jwt, optional for cert, and for approle, where a wrapped secret id must then be of that role. */
+        role?: string;
+        /** File with the JWT, read at each log-in (kubernetes, jwt). Default for kubernetes: where Kubernetes mounts the service account's token. */
+        jwt_file?: string;
+      };
+      /** What mounts are, as under vault.mounts. Default: those. */
+      mounts?: ({
+        /** Path of the mount, such as secret. */
+        path: string;
+        /** 1 or 2. */
+        kv_version?: 1 | 2;
+        /** Whether it is an engine that makes credentials under leases, instead of a key-value store. */
+        leased?: boolean;
+      })[];
     })[];
     /** How long secrets are used. */
     secrets: {

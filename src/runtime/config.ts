@@ -15,6 +15,7 @@ import { throwViolations, violationsOf, type Violation } from '../lib/validate.t
 import { parseReference } from '../vault/reference.ts';
 import type { VaultConfig } from '../vault/vault.ts';
 import { adminPaths, checkAdmin, checkKong, kongPaths } from './config-admin.ts';
+import { checkVault, normalizeVault } from './config-vault.ts';
 
 export type Config = Omit<Camelize<ServerConfig>, 'vault'> & {
   /** The file it was read from. */
@@ -88,19 +89,7 @@ function crossChecks(raw: Partial<ServerConfig>): Violation[] {
   if (typeof current === 'string' && versions.length > 0 && !ids.has(current)) {
     add('pepper.current', `is none of the versions (${[...ids].join(', ')})`);
   }
-  const auth = raw.vault?.auth;
-  if (auth?.method === 'token' && auth.token_file === undefined)
-    add('vault.auth.token_file', 'is missing (method token)');
-  if (auth?.method === 'approle') {
-    if (auth.role_id === undefined) add('vault.auth.role_id', 'is missing (method approle)');
-    if (auth.secret_id_file === undefined) add('vault.auth.secret_id_file', 'is missing (method approle)');
-  }
-  for (const [index, mount] of (Array.isArray(raw.vault?.mounts) ? raw.vault.mounts : []).entries()) {
-    if (typeof mount !== 'object' || mount === null) continue;
-    if ((mount.kv_version === undefined) === (mount.leased !== true)) {
-      add(`vault.mounts[${index}]`, 'needs exactly one of kv_version and leased: true');
-    }
-  }
+  checkVault(raw, add);
   checkStore(raw, add);
   checkAdmin(raw, add);
   checkKong(raw, add);
@@ -177,7 +166,7 @@ function withAbsolutePaths(config: Camelize<ServerConfig>, file: string): Config
         version.file === undefined ? version : { ...version, file: absolute(version.file) },
       ),
     },
-    ...(vault === undefined ? {} : { vault: vaultConfig(vault, absolute) }),
+    ...(vault === undefined ? {} : { vault: normalizeVault(vault, absolute) }),
   };
 }
 
@@ -198,25 +187,5 @@ function storeConfig(store: Config['store'], absolute: (path: string) => string)
         ...(keyFile === undefined ? {} : { keyFile: absolute(keyFile) }),
       },
     },
-  };
-}
-
-function vaultConfig(
-  vault: NonNullable<Camelize<ServerConfig>['vault']>,
-  absolute: (path: string) => string,
-): VaultConfig {
-  const { auth, caFile, ...rest } = vault;
-  return {
-    ...rest,
-    ...(caFile === undefined ? {} : { caFile: absolute(caFile) }),
-    auth:
-      auth.method === 'token'
-        ? { method: 'token', tokenFile: absolute(auth.tokenFile ?? '') }
-        : {
-            method: 'approle',
-            mount: auth.mount,
-            roleId: auth.roleId ?? '',
-            secretIdFile: absolute(auth.secretIdFile ?? ''),
-          },
   };
 }

@@ -20,14 +20,9 @@ import { GuessThrottle } from '../plugin/throttle.ts';
 import { UsageRecorder } from '../plugin/usage.ts';
 import type { CredentialStore, StoreObservers } from '../store/store.ts';
 import type { Verdict } from '../vault/previous-value.ts';
-import {
-  DEFAULT_CONNECTION,
-  type FieldReference,
-  type ReferencePattern,
-  type SecretReference,
-} from '../vault/reference.ts';
+import { type FieldReference, type ReferencePattern, type SecretReference } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
-import { createVault, type Vault } from '../vault/vault.ts';
+import { createVaults, type Vaults } from '../vault/vaults.ts';
 import type { Config } from './config.ts';
 import { isApartFromPeppers, loadPeppers, peppersNeedVault } from './peppers.ts';
 import { Presence } from './presence.ts';
@@ -78,7 +73,7 @@ export class Runtime implements PluginRuntime {
   readonly requests = createRequestCounts();
   readonly usage = new UsageRecorder();
   readonly store: CredentialStore;
-  readonly vault: Vault | undefined;
+  readonly vault: Vaults | undefined;
   readonly hasher: KeyHasher;
   readonly #config: Config;
   readonly #stop = new AbortController();
@@ -101,7 +96,7 @@ export class Runtime implements PluginRuntime {
     this.vault =
       config.vault === undefined
         ? undefined
-        : createVault(config.vault, {
+        : createVaults(config.vault, {
             logger,
             ...(timings === undefined ? {} : { onExchange: (ms) => timings.vault(ms) }),
           });
@@ -159,7 +154,8 @@ export class Runtime implements PluginRuntime {
 
   /** Age of the oldest upstream secret that is in use; 0 where there is none. */
   oldestSecretSeconds(): number {
-    return Math.max(0, ...(this.vault?.status().secrets ?? []).map(({ ageSeconds = 0 }) => ageSeconds));
+    const all = [...(this.vault?.statuses().values() ?? [])].flatMap(({ secrets }) => secrets);
+    return Math.max(0, ...all.map(({ ageSeconds = 0 }) => ageSeconds));
   }
 
   mayForward(pattern: ReferencePattern): boolean {
@@ -175,7 +171,7 @@ export class Runtime implements PluginRuntime {
   }
 
   hasConnection(name: string): boolean {
-    return this.vault !== undefined && name === DEFAULT_CONNECTION;
+    return this.vault?.hasConnection(name) ?? false;
   }
 
   get maxBodyBytes(): number {
@@ -199,7 +195,7 @@ export class Runtime implements PluginRuntime {
     return await this.#connected().field(reference);
   }
 
-  #connected(): Vault {
+  #connected(): Vaults {
     if (this.vault === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'no vault section is configured');
     return this.vault;
   }

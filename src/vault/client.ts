@@ -23,6 +23,9 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
+/** The calls that a log-in and the life of a token need. */
+export type VaultCalls = Pick<VaultClient, 'read' | 'write'>;
+
 /** What node-vault's types leave out. */
 interface NodeVaultClient {
   endpoint: string;
@@ -144,6 +147,19 @@ const PHRASES = [
   'invalid secret_id',
   'missing role_id',
   'missing secret_id',
+  'wrapping token is not valid or does not exist',
+  'invalid role name',
+  'could not be found',
+  'service account name not authorized',
+  'namespace not authorized',
+  'error validating token',
+  'invalid audience (aud) claim',
+  'no known key successfully validated the token signature',
+  'token is expired',
+  'no client certificate found',
+  'invalid certificate or no client certificate supplied',
+  'no chain matching all constraints could be found for this login certificate',
+  'tls connection required',
   'source address unauthorized',
   'no handler for route',
   'unsupported path',
@@ -151,7 +167,6 @@ const PHRASES = [
   'lease is not renewable',
   'token is not renewable',
   'missing client token',
-  'namespace not authorized',
   'rate limit quota exceeded',
   'Upgrading from non-versioned to versioned data',
   'check-and-set parameter did not match the current version',

@@ -9,8 +9,8 @@ import { HkaError, isHkaError, toHkaError, type ErrorCode } from '../lib/errors.
 import type { Clock } from '../lib/clock.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
-import { grantOf, type Grant, type LoginMethod } from './auth.ts';
-import { says, type VaultClient } from './client.ts';
+import { grantOf, type Grant, type LoginMethod } from './auth/method.ts';
+import { says, type VaultCalls } from './client.ts';
 import { backoffMs, isAnswer, retryDelayMs } from './outage.ts';
 import type { Cancel, Random, Timers } from './timers.ts';
 
@@ -62,7 +62,8 @@ export interface SessionStatus {
 }
 
 export interface SessionDependencies {
-  readonly client: VaultClient;
+  /** In the namespace of the log-in: a token's life takes place where it was made. */
+  readonly client: VaultCalls;
   readonly method: LoginMethod;
   readonly logger: Logger;
   readonly clock: Clock;
@@ -70,6 +71,13 @@ export interface SessionDependencies {
   readonly random: Random;
   /** Called whenever a log-in or renewal has worked: Vault is there. */
   readonly onAlive?: () => void;
+  /**
+   * Called when another token has taken the place of one that still lives until `usableUntil`; resolves with whether it may
+   * be revoked, with all that was leased under it.
+   */
+  readonly onReplaced?: (usableUntil: number) => Promise<boolean>;
+  /** Called when Vault has refused the token itself: what was leased under it has ended with it. */
+  readonly onLost?: () => void;
 }
 
 export class VaultSession {
@@ -92,6 +100,14 @@ export class VaultSession {
     this.#logIn().catch(() => {
       // Logged and planned again where it failed.
     });
+  }
+
+  /** Looks at credentials that a log-in would use up. Undefined where it would not. Rejects as a log-in does. */
+  async inspect(): Promise<string | undefined> {
+    const { client, method } = this.#deps;
+    if (method.inspect === undefined) return undefined;
+    method.check();
+    return await method.inspect(client);
   }
 
   /** Resolves when there is a live token. Rejects with what stops the log-in. */
@@ -173,7 +189,10 @@ export class VaultSession {
     if (this.#grant?.token !== refused.token) return await this.#live();
     const state = await this.#stateOf(refused, error);
     if (state === 'dead') {
-      if (this.#grant?.token === refused.token) this.#grant = undefined;
+      if (this.#grant?.token === refused.token) {
+        this.#grant = undefined;
+        this.#deps.onLost?.();
+      }
       return await this.#live();
     }
     const ageMs = clock.now() - refused.loggedInAt;
@@ -223,7 +242,7 @@ export class VaultSession {
         { method: method.name, tokenTtlMs: grant.ttlMs, renewable: grant.renewable },
         'logged in to Vault',
       );
-      if (old !== undefined && !old.token.equals(grant.token)) void this.#revoke(old);
+      if (old !== undefined && !old.token.equals(grant.token)) void this.#retire(old);
       return grant;
     } catch (error) {
       throw this.#failed(toHkaError(error));
@@ -270,8 +289,9 @@ export class VaultSession {
 
   /** Renews, or logs in where there is nothing to renew. */
   async #refresh(grant: LiveGrant, attempt: number): Promise<void> {
-    const { client, clock, logger } = this.#deps;
-    if (!isRenewable(grant) || clock.now() >= grant.usableUntil) {
+    const { client, clock, logger, method } = this.#deps;
+    const outgrown = method.boundToCredentials && method.changed();
+    if (!isRenewable(grant) || outgrown || clock.now() >= grant.usableUntil) {
       await this.#logIn();
       return;
     }
@@ -340,6 +360,12 @@ export class VaultSession {
       if (due || method.changed()) await this.#logIn();
       else this.#watch();
     });
+  }
+
+  /** A token that nothing asks for any more. It stays while something leased under it is still in use. */
+  async #retire(old: LiveGrant): Promise<void> {
+    const mayRevoke = (await this.#deps.onReplaced?.(old.usableUntil)) ?? true;
+    if (mayRevoke) await this.#revoke(old);
   }
 
   /** Best effort: the token ends by itself if Vault can't be told. */

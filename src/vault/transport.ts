@@ -2,21 +2,16 @@
  * One HTTP exchange with Vault, in place of the axios that node-vault brings: axios follows redirects with the token in
  * its hand, sends it through HTTP_PROXY, has no bound on a body that drips, and keeps the token in its errors.
  *
- * Invariants: only the configured address is ever connected to; the peer's certificate is always verified; an exchange
+ * Invariants: only the configured address is ever asked (src/vault/connector.ts makes the connections); the peer's certificate is always verified; an exchange
  * ends within its deadline, body included; no error carries anything that was sent or received. Whoever sits at the
  * address controls status, headers and body.
  */
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { errnoOf, HkaError } from '../lib/errors.ts';
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { errnoOf, HkaError, isHkaError } from '../lib/errors.ts';
+import { Connector, type ConnectorOptions } from './connector.ts';
 
-export interface TransportOptions {
-  /** Scheme, host and port; nothing else of it is used. */
-  readonly address: URL;
-  /** PEM certificates of the CAs to trust in place of the system's. */
-  readonly ca?: string;
-  /** The name that the certificate must carry, when it is not the address's. */
-  readonly serverName?: string;
+export interface TransportOptions extends ConnectorOptions {
   /** For the whole exchange: connecting, sending, waiting, and the last byte of the body. */
   readonly timeoutMs: number;
   /** Told how long each exchange took, in milliseconds, however it ended. */
@@ -49,21 +44,44 @@ const MAX_SOCKETS = 64;
 const IDLE_SOCKET_MS = 30_000;
 
 interface Attempt {
-  readonly agent: HttpAgent;
+  readonly agent: Agent;
   /** Set when the peer had closed the idle connection that was used: nothing was answered, so a read may be repeated. */
   diedIdle: boolean;
+}
+
+/** Keeps connections that the connector makes. They are ready when a request gets them, so plain HTTP is spoken on them. */
+class ConnectorAgent extends Agent {
+  readonly #connector: Connector;
+
+  constructor(connector: Connector, keepAlive: boolean) {
+    super({ keepAlive, maxSockets: MAX_SOCKETS });
+    this.#connector = connector;
+  }
+
+  override createConnection(
+    _options: object,
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): undefined {
+    this.#connector.connect((error, socket) => {
+      socket?.setTimeout(IDLE_SOCKET_MS);
+      // With an error Node looks at no socket; its types don't say so.
+      callback?.(error, socket as Duplex);
+    });
+  }
 }
 
 export class VaultTransport {
   readonly #options: TransportOptions;
   /** For reads. Writes get a connection of their own: they can't be repeated when a kept one turns out to be dead. */
-  readonly #kept: HttpAgent;
-  readonly #single: HttpAgent;
+  readonly #kept: Agent;
+  readonly #single: Agent;
+  readonly #connector: Connector;
 
   constructor(options: TransportOptions) {
     this.#options = options;
-    this.#kept = this.#agent(true);
-    this.#single = this.#agent(false);
+    this.#connector = new Connector(options);
+    this.#kept = new ConnectorAgent(this.#connector, true);
+    this.#single = new ConnectorAgent(this.#connector, false);
   }
 
   /** For messages: where this goes. */
@@ -89,34 +107,19 @@ export class VaultTransport {
   }
 
   close(): void {
+    this.#connector.close();
     this.#kept.destroy();
     this.#single.destroy();
-  }
-
-  #agent(keepAlive: boolean): HttpAgent {
-    const { address, ca, serverName } = this.#options;
-    const options = { keepAlive, maxSockets: MAX_SOCKETS, timeout: IDLE_SOCKET_MS };
-    if (address.protocol === 'http:') return new HttpAgent(options);
-    return new HttpsAgent({
-      ...options,
-      // Said outright, so that NODE_TLS_REJECT_UNAUTHORIZED and VAULT_SKIP_VERIFY have no say.
-      rejectUnauthorized: true,
-      minVersion: 'TLSv1.2',
-      ...(ca === undefined ? {} : { ca }),
-      ...(serverName === undefined ? {} : { servername: serverName }),
-    });
   }
 
   #once(exchange: Exchange, attempt: Attempt, leftMs: number, timeoutMs: number): Promise<Reply> {
     const { address } = this.#options;
     const payload = exchange.body === undefined ? undefined : Buffer.from(JSON.stringify(exchange.body));
-    const start = address.protocol === 'https:' ? httpsRequest : httpRequest;
     return new Promise((resolve, reject) => {
-      const request = start({
+      const request = httpRequest({
+        // Knows where to connect to; what is said of it here only names the connections.
         agent: attempt.agent,
-        // The URL writes an IPv6 address in brackets, connect() wants it without.
-        host: address.hostname.replace(/^\[|\]$/g, ''),
-        port: address.port === '' ? undefined : Number(address.port),
+        host: address.hostname,
         method: exchange.method,
         path: exchange.path,
         headers: {
@@ -182,6 +185,7 @@ export class VaultTransport {
 
   /** Only the error's code is taken over: Node attaches bytes of the answer, and certificates, to some errors. */
   #networkError(error: Error): HkaError {
+    if (isHkaError(error)) return error;
     const code = errnoOf(error) ?? 'unknown error';
     if (isTlsError(code)) {
       return new HkaError('HKA_VAULT_TLS', `the certificate or TLS of ${this.origin} was refused: ${code}`, {

@@ -9,6 +9,7 @@ import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { createLoginMethod, type AuthConfig } from './auth.ts';
+import { ClientCertificate } from './client-certificate.ts';
 import { VaultClient } from './client.ts';
 import { VaultRecords, type RecordsPlace } from './kv-records.ts';
 import { MountTable, type MountConfig } from './mounts.ts';
@@ -30,12 +31,22 @@ export interface VaultConfig {
   readonly caFile?: string;
   /** The name that the certificate must carry, when it is not the address's. */
   readonly serverName?: string;
+  /** PEM files of the certificate to show and of its key (mode 0600 or stricter); both or neither. */
+  readonly clientCertFile?: string;
+  readonly clientKeyFile?: string;
+  /** An HTTP proxy for an https address, such as http://proxy.internal:3128. */
+  readonly proxy?: string;
+  /** Of the secrets, and of the log-in unless `auth` names another. */
   readonly namespace?: string;
   /** Longest a call may take as a whole. */
   readonly timeoutMs: number;
+  /** Longest it may take until a connection is ready. */
+  readonly connectTimeoutMs?: number;
   readonly auth: AuthConfig;
   /** KV mounts that Vault is not asked about. */
   readonly mounts: readonly MountConfig[];
+  /** Further connections, with everything that they take over from this one filled in; see connectionsOf. */
+  readonly connections?: readonly NamedConnection[];
   readonly secrets: {
     readonly freshSeconds: number;
     readonly revalidateSeconds: number;
@@ -43,6 +54,10 @@ export interface VaultConfig {
     readonly maxEntries: number;
     readonly retryPreviousSeconds: number;
   };
+}
+
+export interface NamedConnection extends Omit<VaultConfig, 'connections'> {
+  readonly name: string;
 }
 
 export interface VaultDependencies {
@@ -68,7 +83,8 @@ export interface Vault {
    */
   start(): Promise<void>;
   /**
-   * Starts if that has not been done, waits for the log-in, and says in words how it went.
+   * Starts if that has not been done, waits for the log-in, and says in words how it went. Credentials that a log-in would
+   * use up (a wrapped secret id) are only looked at; then nothing is started.
    * Rejects with what kept it from logging in.
    */
   check(): Promise<string>;
@@ -122,6 +138,15 @@ class ConnectedVault implements Vault {
   }
 
   async check(): Promise<string> {
+    if (this.#parts === undefined) {
+      const parts = connect(this.#config, this.#deps);
+      try {
+        const found = await parts.session.inspect();
+        if (found !== undefined) return `${parts.transport.origin}: ${found}`;
+      } finally {
+        parts.transport.close();
+      }
+    }
     await this.start();
     const { session, transport } = this.#started();
     await session.ready();
@@ -174,27 +199,34 @@ function connect(config: VaultConfig, deps: VaultDependencies): Parts {
   const { logger, clock = monotonicClock, timers = systemTimers, random = Math.random } = deps;
   const { freshSeconds, revalidateSeconds, staleIfErrorSeconds, maxEntries, retryPreviousSeconds } =
     config.secrets;
+  const certificate = clientCertificate(config);
   const transport = new VaultTransport({
     address: parseAddress(config.address, config.allowPlainHttp === true),
     timeoutMs: config.timeoutMs,
+    ...(config.connectTimeoutMs === undefined ? {} : { connectTimeoutMs: config.connectTimeoutMs }),
     ...(config.caFile === undefined ? {} : { ca: readCaFile(config.caFile) }),
     ...(config.serverName === undefined ? {} : { serverName: config.serverName }),
+    ...(certificate === undefined ? {} : { certificate }),
+    ...(config.proxy === undefined ? {} : { proxy: parseProxy(config.proxy) }),
     ...(deps.onExchange === undefined ? {} : { onExchange: deps.onExchange }),
   });
-  const client = new VaultClient(transport, checkedNamespace(config.namespace));
-  const method = createLoginMethod(config.auth);
-  const session = new VaultSession({
-    client,
+  const namespace = checkedNamespace(config.namespace);
+  const client = new VaultClient(transport, namespace);
+  const method = createLoginMethod(config.auth, certificate);
+  const session: VaultSession = new VaultSession({
+    client: new VaultClient(transport, checkedNamespace(config.auth.namespace) ?? namespace),
     method,
     logger,
     clock,
     timers,
     random,
     onAlive: () => cache.vaultIsBack(),
+    onReplaced: (usableUntil) => cache.replaceLeased(usableUntil),
+    onLost: () => cache.leasesLost(),
   });
   const mounts = new MountTable(client, config.mounts);
   const reader = new SecretReader(client, session, mounts);
-  const cache = new SecretCache(
+  const cache: SecretCache = new SecretCache(
     {
       freshMs: freshSeconds * 1000,
       revalidateMs: revalidateSeconds * 1000,
@@ -216,11 +248,27 @@ function connect(config: VaultConfig, deps: VaultDependencies): Parts {
 
 /** Throws HKA_CONFIG_INVALID unless it is scheme, host and port, with http only for this host. */
 export function parseAddress(text: string, allowPlainHttp: boolean): URL {
-  const invalid = (what: string): HkaError =>
-    new HkaError(
-      'HKA_CONFIG_INVALID',
-      `the Vault address ${what}; it has the form https://vault.internal:8200`,
-    );
+  const { url, invalid } = parseOrigin(text, 'the Vault address', 'https://vault.internal:8200');
+  if (url.protocol === 'http:' && !allowPlainHttp && !isLoopback(url.hostname)) {
+    throw invalid('is http://, which would send token and secrets readable over the network');
+  }
+  return url;
+}
+
+/** Throws HKA_CONFIG_INVALID unless it is http://, host and port. */
+export function parseProxy(text: string): URL {
+  const { url, invalid } = parseOrigin(text, 'the proxy to Vault', 'http://proxy.internal:3128');
+  if (url.protocol !== 'http:') throw invalid('is not http://');
+  return url;
+}
+
+function parseOrigin(
+  text: string,
+  what: string,
+  example: string,
+): { url: URL; readonly invalid: (fault: string) => HkaError } {
+  const invalid = (fault: string): HkaError =>
+    new HkaError('HKA_CONFIG_INVALID', `${what} ${fault}; it has the form ${example}`);
   let url: URL;
   try {
     url = new URL(text);
@@ -231,10 +279,21 @@ export function parseAddress(text: string, allowPlainHttp: boolean): URL {
   if (url.username !== '' || url.password !== '') throw invalid('has a user name or password in it');
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
     throw invalid('has a path, query or fragment');
-  if (url.protocol === 'http:' && !allowPlainHttp && !isLoopback(url.hostname)) {
-    throw invalid('is http://, which would send token and secrets readable over the network');
+  return { url, invalid };
+}
+
+/** Throws HKA_CONFIG_INVALID for half of one, and for files that are not there or don't fit. */
+function clientCertificate({ clientCertFile, clientKeyFile }: VaultConfig): ClientCertificate | undefined {
+  if (clientCertFile === undefined && clientKeyFile === undefined) return undefined;
+  if (clientCertFile === undefined || clientKeyFile === undefined) {
+    throw new HkaError(
+      'HKA_CONFIG_INVALID',
+      'client_cert_file and client_key_file of Vault need one another',
+    );
   }
-  return url;
+  const certificate = new ClientCertificate(clientCertFile, clientKeyFile);
+  certificate.check();
+  return certificate;
 }
 
 function isLoopback(hostname: string): boolean {

@@ -12,7 +12,8 @@ import type { Config } from '../runtime/config.ts';
 import { isApartFromPeppers } from '../runtime/peppers.ts';
 import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
 import type { Verdict } from '../vault/previous-value.ts';
-import { DEFAULT_CONNECTION, type ReferencePattern, type SecretReference } from '../vault/reference.ts';
+import { connectionsOf } from '../vault/connections.ts';
+import { type ReferencePattern, type SecretReference } from '../vault/reference.ts';
 import { SecretData, type PackedSecret } from '../vault/secret-data.ts';
 import type { Question } from './messages.ts';
 import { RemoteVerifier, type VerdictAnswer } from './remote-verifier.ts';
@@ -95,7 +96,8 @@ export class WorkerRuntime implements PluginRuntime {
   }
 
   hasConnection(name: string): boolean {
-    return this.#config.vault !== undefined && name === DEFAULT_CONNECTION;
+    const { vault } = this.#config;
+    return vault !== undefined && connectionsOf(vault).has(name);
   }
 
   verifier(): RemoteVerifier {

@@ -17,6 +17,8 @@ export interface VaultOptions {
   readonly tls?: boolean;
   /** Another name in that certificate, beside localhost and 127.0.0.1. */
   readonly tlsName?: string;
+  /** Loads the plugins for Kubernetes log-in and PostgreSQL; see {@link vaultPluginsAbsence}. */
+  readonly plugins?: boolean;
 }
 
 export interface VaultServer {
@@ -53,21 +55,33 @@ function scriptPath(): string {
   throw new Error('scripts/vault.sh is not above this file');
 }
 
-let found: { binary: string } | { absence: string } | undefined;
-
-function find(): { binary: string } | { absence: string } {
+/** The last line that scripts/vault.sh prints; undefined when it finds nothing. */
+function found(option: string): string | undefined {
   try {
-    const output = execFileSync(scriptPath(), ['--find'], { stdio: ['ignore', 'pipe', 'ignore'] });
-    return { binary: output.toString().trim().split('\n').at(-1) ?? '' };
+    const output = execFileSync(scriptPath(), [option], { stdio: ['ignore', 'pipe', 'ignore'] });
+    return output.toString().trim().split('\n').at(-1);
   } catch {
-    return { absence: 'no Vault server here; `make vault` finds or builds one' };
+    return undefined;
   }
 }
 
+function once<T>(work: () => T): () => T {
+  let result: { value: T } | undefined;
+  return () => (result ??= { value: work() }).value;
+}
+
+const vaultBinary = once(() => found('--find'));
+const pluginFolder = once(() => found('--find-plugins'));
+
 /** Why no Vault can be started here; undefined when one can. For `suite.needing`. */
 export function vaultAbsence(): string | undefined {
-  found ??= find();
-  return 'absence' in found ? found.absence : undefined;
+  return vaultBinary() === undefined ? 'no Vault server here; `make vault` finds or builds one' : undefined;
+}
+
+/** Why no Vault can be started with its plugins; undefined when one can. */
+export function vaultPluginsAbsence(): string | undefined {
+  if (pluginFolder() !== undefined) return vaultAbsence();
+  return 'no Vault plugins here; `scripts/vault.sh --plugins` builds them';
 }
 
 const running = new Set<ChildProcess>();
@@ -100,10 +114,11 @@ async function listenOn(port: number): Promise<{ port: number; close(): Promise<
 
 /** Starts one. Resolves as soon as it answers. */
 export async function startVault(options: VaultOptions = {}): Promise<VaultServer> {
-  found ??= find();
-  if ('absence' in found) throw new Error(found.absence);
+  const binary = vaultBinary();
+  const absence = options.plugins === true ? vaultPluginsAbsence() : vaultAbsence();
+  if (binary === undefined || absence !== undefined) throw new Error(absence);
   for (let start = 1; ; start += 1) {
-    const vault = new RunningVault(found.binary, await freePort(), options);
+    const vault = new RunningVault(binary, await freePort(), options);
     try {
       await vault.ready();
       return vault;
@@ -139,6 +154,7 @@ class RunningVault implements VaultServer {
         '-dev-no-store-token',
         ...(options.tls === true ? ['-dev-tls', `-dev-tls-cert-dir=${this.#folder}`] : []),
         ...(options.tlsName === undefined ? [] : [`-dev-tls-san=${options.tlsName}`]),
+        ...(options.plugins === true ? [`-dev-plugin-dir=${pluginFolder()}`] : []),
       ],
       // Without this process's VAULT_ variables, and with a home of its own.
       { env: { PATH: process.env['PATH'] ?? '', HOME: this.#folder }, stdio: ['ignore', 'pipe', 'pipe'] },
