@@ -73,6 +73,9 @@ const FULL_RENEWAL = 0.9;
 /** After Vault has replaced a value by itself, it is read this much later. */
 const CHANGE_MARGIN_MS = 500;
 
+/** Requests that have got a value may still be on their way with it, and workers give it out for a second. */
+const IN_FLIGHT_MS = 30_000;
+
 const ANSWER_BACKOFF_BASE_MS = 1000;
 const ANSWER_BACKOFF_MAX_MS = 30_000;
 const RENEWAL_BACKOFF_MAX_MS = 60_000;
@@ -175,13 +178,15 @@ export class SecretCache {
 
   /**
    * What is leased with the former token ends when that does, at `endsAt`: it is replaced where it is in use, and forgotten
-   * where it is not. Resolves with whether all of it is replaced, so that the former token may be revoked.
+   * where it is not. Resolves with the milliseconds after which the former token may be revoked; undefined when something
+   * could not be replaced.
    */
-  async replaceLeased(endsAt: number): Promise<boolean> {
+  async replaceLeased(endsAt: number): Promise<number | undefined> {
     const all = await Promise.all(
       [...this.#entries.values()].map((entry) => this.#leaveToken(entry, endsAt)),
     );
-    return all.every(Boolean);
+    if (all.includes('in use')) return undefined;
+    return all.includes('replaced') ? IN_FLIGHT_MS : 0;
   }
 
   /** The token has been revoked, and with it what was leased: none of that is used any more. */
@@ -389,19 +394,19 @@ export class SecretCache {
     throw error;
   }
 
-  async #leaveToken(entry: Entry, endsAt: number): Promise<boolean> {
+  async #leaveToken(entry: Entry, endsAt: number): Promise<'nothing' | 'replaced' | 'in use'> {
     // What is under way may have begun with the former token.
     await entry.fetching?.catch(() => undefined);
     const { value } = entry;
     const lease = value?.lease;
-    if (value === undefined || lease === undefined) return true;
+    if (value === undefined || lease === undefined) return 'nothing';
     if (this.#isIdle(entry)) {
       this.#entries.delete(entry.reference.text);
-      return true;
+      return 'nothing';
     }
     value.lease = { ...lease, usableUntil: Math.min(lease.usableUntil, endsAt) };
     await this.#replace(entry, 1);
-    return entry.value !== value;
+    return entry.value === value ? 'in use' : 'replaced';
   }
 
   #drop(entry: Entry): void {

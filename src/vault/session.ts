@@ -72,10 +72,10 @@ export interface SessionDependencies {
   /** Called whenever a log-in or renewal has worked: Vault is there. */
   readonly onAlive?: () => void;
   /**
-   * Called when another token has taken the place of one that still lives until `usableUntil`; resolves with whether it may
-   * be revoked, with all that was leased under it.
+   * Called when another token has taken the place of one that still lives until `usableUntil`; resolves with the
+   * milliseconds after which it may be revoked, with all that was leased under it. Undefined: it may not.
    */
-  readonly onReplaced?: (usableUntil: number) => Promise<boolean>;
+  readonly onReplaced?: (usableUntil: number) => Promise<number | undefined>;
   /** Called when Vault has refused the token itself: what was leased under it has ended with it. */
   readonly onLost?: () => void;
 }
@@ -88,6 +88,8 @@ export class VaultSession {
   /** How often the same credentials were refused in a row. */
   #refusals = 0;
   #cancel: Cancel = () => undefined;
+  /** Former tokens that are going to be revoked, and how to keep that from happening by itself. */
+  readonly #retiring = new Map<LiveGrant, Cancel>();
   #closed = false;
 
   constructor(deps: SessionDependencies) {
@@ -156,7 +158,11 @@ export class VaultSession {
     await this.#login?.catch(() => undefined);
     const grant = this.#grant;
     this.#grant = undefined;
-    if (grant !== undefined) await this.#revoke(grant);
+    const former = [...this.#retiring];
+    this.#retiring.clear();
+    for (const [, cancel] of former) cancel();
+    const all = [...former.map(([old]) => old), ...(grant === undefined ? [] : [grant])];
+    await Promise.all(all.map((one) => this.#revoke(one)));
   }
 
   /** A grant to use now: the one there is, the one being fetched, or the error that keeps us from having one. */
@@ -364,8 +370,18 @@ export class VaultSession {
 
   /** A token that nothing asks for any more. It stays while something leased under it is still in use. */
   async #retire(old: LiveGrant): Promise<void> {
-    const mayRevoke = (await this.#deps.onReplaced?.(old.usableUntil)) ?? true;
-    if (mayRevoke) await this.#revoke(old);
+    const { onReplaced, timers } = this.#deps;
+    const delayMs = onReplaced === undefined ? 0 : await onReplaced(old.usableUntil);
+    if (delayMs === undefined) return;
+    if (delayMs === 0 || this.#closed) {
+      await this.#revoke(old);
+      return;
+    }
+    const cancel = timers.schedule(() => {
+      this.#retiring.delete(old);
+      void this.#revoke(old);
+    }, delayMs);
+    this.#retiring.set(old, cancel);
   }
 
   /** Best effort: the token ends by itself if Vault can't be told. */
