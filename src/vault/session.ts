@@ -18,6 +18,7 @@ import type { Cancel, Random, Timers } from './timers.ts';
 const RENEW_AT = 0.6;
 const RENEW_SPREAD = 0.1;
 const MIN_RENEWAL_MS = 5000;
+const MIN_REPLACEMENT_MS = 1000;
 /** A token this near to its end counts as expired, unless its whole life is short: then a tenth of that. */
 const MAX_MARGIN_MS = 60_000;
 const MARGIN_SHARE = 0.1;
@@ -279,7 +280,9 @@ export class VaultSession {
     if (grant.ttlMs === undefined) return;
     const { clock, random } = this.#deps;
     const at = grant.obtainedAt + grant.ttlMs * (RENEW_AT + RENEW_SPREAD * random());
-    this.#plan(Math.max(MIN_RENEWAL_MS, at - clock.now()), () => this.#refresh(grant, 1));
+    // What can't be renewed is replaced, once, and that must be before its end: with it ends what is leased under it.
+    const leastMs = isRenewable(grant) ? MIN_RENEWAL_MS : MIN_REPLACEMENT_MS;
+    this.#plan(Math.max(leastMs, at - clock.now()), () => this.#refresh(grant, 1));
   }
 
   /** Runs `step` later, in place of what was planned before. */

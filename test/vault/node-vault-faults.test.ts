@@ -402,7 +402,7 @@ test('node-vault fault 16: a large number becomes another one', async () => {
     body: '{"data":{"ttl":0,"number":9007199254740993,"text":"9007199254740993"}}',
   });
   await vault.start();
-  const text = await vault.secret(parseReference('vault://secret/x#text'));
+  const text = await vault.field(parseReference('vault://secret/x#text'));
   assert.is(text.reveal(), '9007199254740993');
   const error = await failure(() => vault.secret(parseReference('vault://secret/x#number')));
   assert.is(error.code, 'HKA_VAULT_MALFORMED');
