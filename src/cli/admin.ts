@@ -1,5 +1,5 @@
 /** `admin`: the HTTP admin service, until SIGTERM or SIGINT. `admin-token create`: a token for it. */
-import { KongConsumers } from '../admin/http/consumers.ts';
+import { KongConsumers } from '../admin/consumers.ts';
 import { ROLES, type Role } from '../admin/http/permissions.ts';
 import { AdminServer, type AdminServerOptions } from '../admin/http/server.ts';
 import { makeToken, tokenYaml } from '../admin/http/tokens.ts';

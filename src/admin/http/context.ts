@@ -13,7 +13,7 @@ import type { CredentialRecord } from '../../store/record.ts';
 import type { StoreHealth } from '../../store/store.ts';
 import type { AuditLog } from '../audit-log.ts';
 import type { CredentialService } from '../credential-service.ts';
-import type { ConsumerDirectory } from './consumers.ts';
+import type { ConsumerDirectory } from '../consumers.ts';
 import type { AdminMetrics } from './metrics.ts';
 import { reaches, type Permission, type Principal } from './permissions.ts';
 

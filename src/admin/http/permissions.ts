@@ -5,9 +5,9 @@
  * A limited token (`consumers`, `tags`) sees and touches only credentials within its reach; all others are as if they were
  * not there. The audit log is not divided by consumer, so limited tokens never get it.
  */
+import { isUuid } from '../../lib/uuid.ts';
 import type { ConsumerRef, CredentialRecord } from '../../store/record.ts';
 import type { Actor } from '../audit-log.ts';
-import { isUuid } from './schemas.ts';
 
 /** `public`: without a token. `any`: with any token. */
 export type Permission =

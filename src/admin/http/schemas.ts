@@ -7,11 +7,6 @@ import { STATES } from '../../store/record.ts';
 import { MAX_OVERLAP_MS } from '../credential-service.ts';
 
 const PRINTABLE = '^[^\\u0000-\\u001f\\u007f]+$';
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
-export function isUuid(text: string): boolean {
-  return UUID.test(text);
-}
 
 const name = {
   description: 'A name for people.',

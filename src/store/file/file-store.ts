@@ -33,6 +33,7 @@ import type {
 } from '../store.ts';
 import { ChangeListeners } from '../listeners.ts';
 import { pageOf } from '../query.ts';
+import { WriteQueue, type Batch } from '../write-queue.ts';
 import { Draft } from './draft.ts';
 import { formatCredentials } from './emit.ts';
 import type { CheckHash } from './format.ts';
@@ -50,13 +51,6 @@ export interface FileStoreOptions {
   readonly logger: Logger;
   /** Throws for a hash that must not be stored or computed (limits of m, t and p), without showing it. */
   readonly checkHash: CheckHash;
-}
-
-/** A change that waits to be written together with others. */
-interface PendingWrite {
-  /** Applies it, and returns what then tells the caller. */
-  readonly apply: (draft: Draft) => () => void;
-  readonly fail: (error: unknown) => void;
 }
 
 /** Attempts at a write whose file is changed, each time, by a program that does not know the lock. */
@@ -86,8 +80,9 @@ class FileStore implements CredentialStore {
   #watcher: FileWatcher | undefined;
   #refreshing: Promise<void> | undefined;
   #refreshAgain = false;
-  #waiting: PendingWrite[] = [];
-  #writing: Promise<void> | undefined;
+  readonly #writes = new WriteQueue<Draft>({
+    commit: (batch) => withFileLock(this.#options.path, (lock) => this.#writeBatch(batch, lock)),
+  });
 
   constructor(options: FileStoreOptions) {
     this.#options = options;
@@ -109,7 +104,7 @@ class FileStore implements CredentialStore {
   async close(): Promise<void> {
     this.#open = false;
     this.#watcher?.close();
-    await this.#writing;
+    await this.#writes.idle();
     await this.#refreshing;
   }
 
@@ -285,44 +280,12 @@ class FileStore implements CredentialStore {
     return counts;
   }
 
-  #write<T>(change: (draft: Draft) => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#current();
-      this.#waiting.push({
-        apply: (draft) => {
-          try {
-            const result = change(draft);
-            return () => resolve(result);
-          } catch (error) {
-            return () => reject(error);
-          }
-        },
-        fail: reject,
-      });
-      this.#writing ??= this.#writeWaiting();
-    });
+  async #write<T>(change: (draft: Draft) => T): Promise<T> {
+    this.#current();
+    return this.#writes.write(change);
   }
 
-  /** Writes that came in while one was at work become one. */
-  async #writeWaiting(): Promise<void> {
-    try {
-      while (this.#waiting.length > 0) {
-        const batch = this.#waiting;
-        this.#waiting = [];
-        try {
-          const answers = await withFileLock(this.#options.path, (lock) => this.#writeBatch(batch, lock));
-          for (const answer of answers) answer();
-        } catch (error) {
-          for (const { fail } of batch) fail(error);
-        }
-      }
-    } finally {
-      // In the same turn as the last look at `#waiting`, as above.
-      this.#writing = undefined;
-    }
-  }
-
-  async #writeBatch(batch: readonly PendingWrite[], lock: HeldLock): Promise<readonly (() => void)[]> {
+  async #writeBatch(batch: Batch<Draft>, lock: HeldLock): Promise<readonly (() => void)[]> {
     const { path, checkHash } = this.#options;
     await removeStaleTemps(path);
     for (let attempt = 1; ; attempt += 1) {

@@ -31,6 +31,7 @@ import type {
   Usage,
   Use,
 } from '../store.ts';
+import { WriteQueue, type Batch } from '../write-queue.ts';
 import { nameOf, type Entry } from './entries.ts';
 import { CHANGES, journalData, nextJournal } from './journal.ts';
 import type { KvRecords } from './kv.ts';
@@ -48,13 +49,6 @@ export interface VaultStoreOptions {
   readonly checkHash: CheckHash;
   /** How long a change waits for other writers. */
   readonly lockWaitMs?: number;
-}
-
-/** A change that waits to be written together with others. */
-interface PendingWrite {
-  /** Applies it, and returns what then tells the caller. */
-  readonly apply: (draft: Draft) => () => void;
-  readonly fail: (error: unknown) => void;
 }
 
 /** A write of `changes` that may have arrived: an answer to it did not. */
@@ -93,8 +87,12 @@ class VaultStore implements CredentialStore {
   /** Fires when memory has become too old. */
   #staleness: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
-  #waiting: PendingWrite[] = [];
-  #writing: Promise<void> | undefined;
+  readonly #writes = new WriteQueue<Draft>({
+    commit: (batch) => this.#commit(batch),
+    atOnce: CHANGES_AT_ONCE,
+    // Together they may be too large for one entry; one by one, only that one is which is.
+    mayBeTooMany: (error) => isHkaError(error) && error.code === 'HKA_USAGE',
+  });
 
   constructor(options: VaultStoreOptions) {
     this.#options = options;
@@ -127,7 +125,7 @@ class VaultStore implements CredentialStore {
     this.#opened = undefined;
     clearTimeout(this.#poll);
     clearTimeout(this.#staleness);
-    await this.#writing;
+    await this.#writes.idle();
     await this.#looking;
   }
 
@@ -291,57 +289,20 @@ class VaultStore implements CredentialStore {
     logger.info({ place: kv.place }, 'the credentials in Vault are back');
   }
 
-  #write<T>(change: (draft: Draft) => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#use();
-      this.#waiting.push({
-        apply: (draft) => {
-          try {
-            const result = change(draft);
-            return () => resolve(result);
-          } catch (error) {
-            return () => reject(error);
-          }
-        },
-        fail: reject,
-      });
-      this.#writing ??= this.#writeWaiting();
-    });
+  async #write<T>(change: (draft: Draft) => T): Promise<T> {
+    this.#use();
+    return this.#writes.write(change);
   }
 
-  /** Changes that came in while one was being written become one. */
-  async #writeWaiting(): Promise<void> {
+  async #commit(batch: Batch<Draft>): Promise<readonly (() => void)[]> {
     try {
-      while (this.#waiting.length > 0) {
-        const batch = this.#waiting.splice(0, CHANGES_AT_ONCE);
-        try {
-          for (const answer of await this.#commit(batch)) answer();
-        } catch (error) {
-          // Together they may be too large for one entry; one by one, only that one is which is.
-          if (batch.length > 1 && isHkaError(error) && error.code === 'HKA_USAGE') {
-            await this.#writeSingly(batch);
-          } else {
-            for (const { fail } of batch) fail(notWritten(error));
-          }
-        }
-      }
-    } finally {
-      // In the same turn as the last look at `#waiting`: a change in between would be forgotten.
-      this.#writing = undefined;
+      return await this.#tryCommit(batch);
+    } catch (error) {
+      throw notWritten(error);
     }
   }
 
-  async #writeSingly(batch: readonly PendingWrite[]): Promise<void> {
-    for (const pending of batch) {
-      try {
-        for (const answer of await this.#commit([pending])) answer();
-      } catch (error) {
-        pending.fail(notWritten(error));
-      }
-    }
-  }
-
-  async #commit(batch: readonly PendingWrite[]): Promise<readonly (() => void)[]> {
+  async #tryCommit(batch: Batch<Draft>): Promise<readonly (() => void)[]> {
     const until = performance.now() + (this.#options.lockWaitMs ?? LOCK_WAIT_MS);
     const uncertain: UncertainWrite[] = [];
     for (let attempt = 0; ; attempt += 1) {

@@ -11,7 +11,7 @@ import * as assert from 'uvu/assert';
 import { AuditLog } from '../../../src/admin/audit-log.ts';
 import { CredentialService } from '../../../src/admin/credential-service.ts';
 import type { AdminDeps } from '../../../src/admin/http/context.ts';
-import type { ConsumerDirectory } from '../../../src/admin/http/consumers.ts';
+import type { ConsumerDirectory } from '../../../src/admin/consumers.ts';
 import type { Reach, Role } from '../../../src/admin/http/permissions.ts';
 import { AdminServer, type AdminServerOptions } from '../../../src/admin/http/server.ts';
 import { makeToken, type StoredToken } from '../../../src/admin/http/tokens.ts';

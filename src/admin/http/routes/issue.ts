@@ -10,7 +10,7 @@ import type { ConsumerRef, CredentialRecord } from '../../../store/record.ts';
 import { viewOf } from '../../credential-view.ts';
 import { answer, problems } from '../answers.ts';
 import { headerOf, principalOf, type RouteContext, type Routes } from '../context.ts';
-import { consumerAsGiven } from '../consumers.ts';
+import { consumerAsGiven } from '../../consumers.ts';
 import { credentialIds, firstOf, type RequestId } from '../idempotency.ts';
 import { reaches, reachesConsumer, reachesTags, type Principal } from '../permissions.ts';
 import { etagOf } from '../preconditions.ts';

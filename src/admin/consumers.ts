@@ -4,10 +4,10 @@
  */
 import { request as requestHttp, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { HkaError, isHkaError, messageOf } from '../../lib/errors.ts';
-import type { Secret } from '../../lib/secret.ts';
-import type { ConsumerRef } from '../../store/record.ts';
-import { isUuid } from './schemas.ts';
+import { HkaError, isHkaError, messageOf } from '../lib/errors.ts';
+import type { Secret } from '../lib/secret.ts';
+import type { ConsumerRef } from '../store/record.ts';
+import { isUuid } from '../lib/uuid.ts';
 
 export interface ConsumerDirectory {
   /** Undefined when there is none. Throws HKA_KONG_UNAVAILABLE. */
