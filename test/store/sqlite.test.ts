@@ -179,7 +179,7 @@ test('a gateway that says nothing more is waited for as long as it may let someb
   await acknowledgements.leave(gateway('gone', 300_000));
   await fixture.store.insert([issuedRecord()]);
   assert.equal(
-    (await waitForGateways(acknowledgements, 50)).map(({ gateway: name, delayMs }) => [
+    (await waitForGateways(acknowledgements, 50)).gateways.map(({ gateway: name, delayMs }) => [
       name,
       delayMs === undefined ? 'not said' : 'said',
     ]),

@@ -11,6 +11,12 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { HkaError, isHkaError, toHkaError } from '../../lib/errors.ts';
 import { describeError, type Logger } from '../../lib/logger.ts';
+import {
+  NO_KNOWN_CHANGE,
+  type Acknowledgements,
+  type GatewayRef,
+  type GatewayState,
+} from '../acknowledgements.ts';
 import { Draft } from '../file/draft.ts';
 import type { CheckHash } from '../file/format.ts';
 import type { Snapshot } from '../file/snapshot.ts';
@@ -33,6 +39,7 @@ import type {
 } from '../store.ts';
 import { WriteQueue, type Batch } from '../write-queue.ts';
 import { nameOf, type Entry } from './entries.ts';
+import { VaultAcknowledgements } from './acknowledgements.ts';
 import { CHANGES, journalData, nextJournal } from './journal.ts';
 import type { KvRecords } from './kv.ts';
 import { Mirror, type MirrorState } from './mirror.ts';
@@ -59,6 +66,8 @@ interface UncertainWrite {
 
 const LOCK_WAIT_MS = 5000;
 const MAX_RETRY_PAUSE_MS = 100;
+/** A look at what gateways have said reads an entry of each. */
+const LOOK_MS = 100;
 /** Changes written as one. */
 const CHANGES_AT_ONCE = 64;
 /** Looks that may fail before memory counts as old, even where nothing stale is allowed. */
@@ -74,10 +83,12 @@ interface Opened {
   readonly kv: KvRecords;
   readonly mirror: Mirror;
   readonly usage: VaultUsage;
+  readonly said: VaultAcknowledgements;
 }
 
 class VaultStore implements CredentialStore {
   readonly kind = 'vault';
+  readonly acknowledgements: Acknowledgements;
   readonly #options: VaultStoreOptions;
   readonly #maxStaleMs: number;
   readonly #listeners: ChangeListeners;
@@ -98,6 +109,17 @@ class VaultStore implements CredentialStore {
     this.#options = options;
     this.#listeners = new ChangeListeners(options.logger);
     this.#maxStaleMs = Math.max(options.maxStaleMs, options.pollMs * TOLERATED_POLLS);
+    const sequence = (): number => this.#opened?.mirror.state.journal.sequence ?? NO_KNOWN_CHANGE;
+    this.acknowledgements = {
+      get sequence() {
+        return sequence();
+      },
+      acknowledge: (gateway, reached) => this.#acknowledge(gateway, reached),
+      leave: async (gateway) => this.#use().said.remove(gateway),
+      gateways: () => this.#gateways(),
+      lookMs: LOOK_MS,
+      unseen: 'its policy in Vault does not let it report, which its log tells of',
+    };
   }
 
   async open(): Promise<void> {
@@ -115,7 +137,7 @@ class VaultStore implements CredentialStore {
     if (mirror.state.journal.sequence === 0) {
       logger.warn({ place: kv.place }, 'there are no credentials in Vault yet; is the path right?');
     }
-    this.#opened = { kv, mirror, usage: new VaultUsage(kv) };
+    this.#opened = { kv, mirror, usage: new VaultUsage(kv), said: new VaultAcknowledgements(kv) };
     this.#staleness = setTimeout(() => this.#listeners.announce({ kind: 'all' }), this.#maxStaleMs).unref();
     this.#planLook();
   }
@@ -226,6 +248,42 @@ class VaultStore implements CredentialStore {
 
   onChange(listener: (change: StoreChange) => void): () => void {
     return this.#listeners.add(listener);
+  }
+
+  async #acknowledge(gateway: GatewayRef, sequence: number): Promise<void> {
+    const { mirror, said } = this.#use();
+    if (mirror.problem !== undefined) {
+      throw new HkaError(
+        'HKA_STORE_CORRUPT',
+        `an earlier version of it is in use, which may be of before the change: ${mirror.problem}`,
+      );
+    }
+    const by = byOf(mirror.state, sequence);
+    // So much has changed since that this one is not listed any more; the last one will be acknowledged.
+    if (by === undefined) return;
+    try {
+      await said.write(gateway, { sequence, by });
+    } catch (error) {
+      throw notWritten(error);
+    }
+  }
+
+  async #gateways(): Promise<readonly GatewayState[]> {
+    const { mirror, said } = this.#use();
+    try {
+      const found = await said.read();
+      const last = mirror.state.journal.sequence;
+      if (found.some(({ change }) => change !== undefined && change.sequence > last)) await this.#refresh();
+      return found.map(({ gateway, change }) => {
+        const known = change !== undefined && byOf(mirror.state, change.sequence);
+        // One that is listed no more is of before all that are; another maker means that numbers were given anew.
+        const isSo =
+          change !== undefined && (known === change.by || isUnlisted(mirror.state, change.sequence));
+        return { ...gateway, sequence: isSo ? change.sequence : NO_KNOWN_CHANGE };
+      });
+    } catch (error) {
+      throw unavailable(error);
+    }
   }
 
   #use(): Opened {
@@ -370,6 +428,16 @@ class VaultStore implements CredentialStore {
 }
 
 const UUID_LENGTH = 36;
+
+/** Who made a change; undefined for one that is not listed. Before the first one there is nobody. */
+function byOf({ journal }: MirrorState, sequence: number): string | undefined {
+  if (sequence === 0) return '';
+  return journal.recent.find((change) => change.sequence === sequence)?.by;
+}
+
+function isUnlisted({ journal }: MirrorState, sequence: number): boolean {
+  return sequence < (journal.recent[0]?.sequence ?? 0);
+}
 
 function isListed({ journal }: MirrorState, by: string): boolean {
   return journal.recent.some((change) => change.by === by);
