@@ -3,6 +3,7 @@ import { KongConsumers } from '../admin/consumers.ts';
 import { ROLES, type Role } from '../admin/http/permissions.ts';
 import { AdminServer, type AdminServerOptions } from '../admin/http/server.ts';
 import { makeToken, tokenYaml } from '../admin/http/tokens.ts';
+import { GatewayWait } from '../admin/wait.ts';
 import { VERSION } from '../generated/kong-schema.ts';
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -49,6 +50,7 @@ export async function startAdmin(config: Config, logger: Logger): Promise<{ clos
     const server = new AdminServer(options, {
       service,
       audit: session.auditLog(),
+      gateways: new GatewayWait(store),
       peppers: () => session.rememberedPeppers(),
       hasher: session.hasher,
       clock: systemClock,

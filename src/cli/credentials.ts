@@ -2,11 +2,15 @@
 import type { Actor } from '../admin/audit-log.ts';
 import type { CredentialService, IssueRequest } from '../admin/credential-service.ts';
 import { viewOf, type CredentialView } from '../admin/credential-view.ts';
+import type { GatewayWait, WaitView } from '../admin/wait.ts';
 import type { CredentialRecord } from '../store/record.ts';
-import type { CredentialPatch, CredentialQuery, CredentialStore } from '../store/store.ts';
+import type { CredentialPatch, CredentialQuery } from '../store/store.ts';
 
 /** With the only copy of its key there will ever be. */
 export type IssuedView = CredentialView & { readonly key: string };
+
+/** With what the gateways have said, when that was waited for. */
+export type RevokedView = CredentialView & Partial<WaitView>;
 
 export type ViewPatch = Pick<CredentialPatch, 'name' | 'tags' | 'expiresAt' | 'previous'>;
 
@@ -17,26 +21,33 @@ export interface Credentials {
   get(id: string): Promise<CredentialView>;
   update(id: string, patch: ViewPatch): Promise<CredentialView>;
   rotate(id: string, overlapMs: number): Promise<IssuedView>;
-  revoke(id: string, reason: string | undefined): Promise<CredentialView>;
-  remove(id: string): Promise<void>;
+  /** `waitMs`: how long it is waited for the gateways; undefined: not at all. */
+  revoke(id: string, reason: string | undefined, waitMs: number | undefined): Promise<RevokedView>;
+  remove(id: string, waitMs: number | undefined): Promise<WaitView | undefined>;
 }
 
 /** Where the `keys` commands get them from. */
 export interface CredentialSession {
   credentials(): Promise<Credentials>;
-  /** Throws HKA_USAGE where the store is elsewhere. */
-  store(): Promise<CredentialStore>;
   close(): Promise<void>;
+}
+
+export interface LocalDeps {
+  readonly service: CredentialService;
+  readonly gateways: GatewayWait;
+  readonly actor: Actor;
 }
 
 const PAGE_SIZE = 500;
 
 export class LocalCredentials implements Credentials {
   readonly #service: CredentialService;
+  readonly #gateways: GatewayWait;
   readonly #actor: Actor;
 
-  constructor(service: CredentialService, actor: Actor) {
+  constructor({ service, gateways, actor }: LocalDeps) {
     this.#service = service;
+    this.#gateways = gateways;
     this.#actor = actor;
   }
 
@@ -72,12 +83,18 @@ export class LocalCredentials implements Credentials {
     return { ...view(record), key: key.reveal() };
   }
 
-  async revoke(id: string, reason: string | undefined): Promise<CredentialView> {
-    return view(await this.#service.revoke(this.#actor, id, reason));
+  async revoke(id: string, reason: string | undefined, waitMs: number | undefined): Promise<RevokedView> {
+    const revoke = (): Promise<CredentialRecord> => this.#service.revoke(this.#actor, id, reason);
+    if (waitMs === undefined) return view(await revoke());
+    const { done, wait } = await this.#gateways.after(waitMs, revoke);
+    return { ...view(done), ...wait };
   }
 
-  remove(id: string): Promise<void> {
-    return this.#service.remove(this.#actor, id);
+  async remove(id: string, waitMs: number | undefined): Promise<WaitView | undefined> {
+    const remove = (): Promise<void> => this.#service.remove(this.#actor, id);
+    if (waitMs !== undefined) return (await this.#gateways.after(waitMs, remove)).wait;
+    await remove();
+    return undefined;
   }
 }
 

@@ -8,7 +8,7 @@ import { HkaError } from '../lib/errors.ts';
 import type { CredentialSession } from './credentials.ts';
 import type { TokenOptions } from './admin.ts';
 import type { RolesOptions } from './db.ts';
-import type { ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
+import type { DeleteOptions, ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
 import type { CliSession } from './session.ts';
 
@@ -260,11 +260,15 @@ function build(io: Io, finish: (code: number) => void): Command {
   withAdmin(
     command(keys, 'revoke', 'revoke one credential; it stops working at once', [
       'hashed-key-auth keys revoke 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --reason "laptop lost"',
+      'hashed-key-auth keys revoke 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --wait --json',
     ]),
   )
     .argument('<id>', 'the credential')
     .option('--reason <text>', 'why')
-    .option('--wait', 'until every gateway says that it refuses the key (SQL stores)')
+    .option(
+      '--wait',
+      'until every gateway says that it refuses the key; exit status 5 when one does not within 5 s',
+    )
     .action(
       onCredentials(async (session, output, options: AdminOptions & RevokeOptions, id: string) => {
         const { revokeKey } = await import('./keys.ts');
@@ -312,8 +316,12 @@ function build(io: Io, finish: (code: number) => void): Command {
   )
     .argument('<id>', 'the credential')
     .option('--yes', 'do it')
+    .option(
+      '--wait',
+      'until every gateway says that it refuses the key; exit status 5 when one does not within 5 s',
+    )
     .action(
-      onCredentials(async (session, output, options: AdminOptions & { yes?: boolean }, id: string) => {
+      onCredentials(async (session, output, options: AdminOptions & DeleteOptions, id: string) => {
         const { deleteKey } = await import('./keys.ts');
         return deleteKey(session, output, id, options);
       }),

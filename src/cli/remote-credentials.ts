@@ -6,14 +6,15 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { IssueRequest } from '../admin/credential-service.ts';
 import type { CredentialView } from '../admin/credential-view.ts';
+import type { WaitView } from '../admin/wait.ts';
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { ERRORS, errnoOf, HkaError, messageOf, type ErrorCode } from '../lib/errors.ts';
 import { isLoopback } from '../lib/listen-address.ts';
 import { readText } from '../lib/read-text.ts';
 import { Secret } from '../lib/secret.ts';
 import type { ConsumerRef } from '../store/record.ts';
-import type { CredentialQuery, CredentialStore } from '../store/store.ts';
-import type { Credentials, CredentialSession, IssuedView, ViewPatch } from './credentials.ts';
+import type { CredentialQuery } from '../store/store.ts';
+import type { Credentials, CredentialSession, IssuedView, RevokedView, ViewPatch } from './credentials.ts';
 
 export interface RemoteOptions {
   /** `https://host:port`, `http://` on loopback, or `unix:/path`. */
@@ -103,13 +104,17 @@ export class RemoteCredentials implements Credentials {
     return (await this.#call('POST', `/hashed-key-auths/${segment(id)}/rotate`, body)) as IssuedView;
   }
 
-  async revoke(id: string, reason: string | undefined): Promise<CredentialView> {
-    const body = withoutUndefined({ reason });
-    return (await this.#call('POST', `/hashed-key-auths/${segment(id)}/revoke`, body)) as CredentialView;
+  async revoke(id: string, reason: string | undefined, waitMs: number | undefined): Promise<RevokedView> {
+    const body = withoutUndefined({ reason, wait_seconds: secondsOf(waitMs) });
+    return (await this.#call('POST', `/hashed-key-auths/${segment(id)}/revoke`, body)) as RevokedView;
   }
 
-  async remove(id: string): Promise<void> {
-    await this.#call('DELETE', `/hashed-key-auths/${segment(id)}`);
+  async remove(id: string, waitMs: number | undefined): Promise<WaitView | undefined> {
+    const query = waitMs === undefined ? '' : `?wait_seconds=${secondsOf(waitMs)}`;
+    const answer = await this.#call('DELETE', `/hashed-key-auths/${segment(id)}${query}`);
+    if (answer === undefined) return undefined;
+    const { id: _id, deleted: _deleted, ...wait } = answer as WaitView & { id: string; deleted: boolean };
+    return wait;
   }
 }
 
@@ -123,12 +128,6 @@ export class RemoteSession implements CredentialSession {
 
   credentials(): Promise<Credentials> {
     return Promise.resolve(this.#credentials);
-  }
-
-  store(): Promise<CredentialStore> {
-    return Promise.reject(
-      new HkaError('HKA_USAGE', 'this needs the store itself: leave --admin-url out, and pass --config'),
-    );
   }
 
   close(): Promise<void> {
@@ -264,6 +263,10 @@ function describeViolation(violation: unknown): string {
 
 function nameOf({ id, username }: ConsumerRef): string {
   return id ?? username ?? '';
+}
+
+function secondsOf(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.ceil(ms / 1000);
 }
 
 function segment(text: string): string {

@@ -2,6 +2,7 @@
 import { availableParallelism, hostname, userInfo } from 'node:os';
 import { AuditLog, type Actor } from '../admin/audit-log.ts';
 import { CredentialService } from '../admin/credential-service.ts';
+import { GatewayWait } from '../admin/wait.ts';
 import { KeyHasher } from '../keys/hasher.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -97,7 +98,8 @@ export class CliSession implements CredentialSession {
   }
 
   async credentials(): Promise<Credentials> {
-    return new LocalCredentials(await this.service(), this.actor);
+    const [store, service] = [await this.store(), await this.service()];
+    return new LocalCredentials({ service, gateways: new GatewayWait(store), actor: this.actor });
   }
 
   auditLog(): AuditLog {

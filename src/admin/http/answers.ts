@@ -82,6 +82,32 @@ const keyProperties = {
   },
 } as const;
 
+const waitProperties = {
+  acknowledged: {
+    description:
+      'Whether every gateway that is known of has said in time that it refuses the key. There when it was waited for.',
+    type: 'boolean',
+  },
+  gateways: {
+    description: 'The gateways that run. There when it was waited for.',
+    type: 'array',
+    items: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['gateway', 'delay_ms'],
+      properties: {
+        gateway: text('Host and process.'),
+        delay_ms: {
+          description: 'How long after the change it said so, in milliseconds; null: it did not in time.',
+          type: ['integer', 'null'],
+          minimum: 0,
+        },
+      },
+    },
+  },
+  unseen: text('Which gateways may run without being listed; absent where every gateway can report.'),
+} as const;
+
 const closed = <Properties extends object>(
   $id: string,
   description: string,
@@ -121,6 +147,22 @@ export const ANSWERS = [
     'A credential with its new key.',
     { ...credentialProperties, ...keyProperties },
     [...credentialRequired, 'key_shown'],
+  ),
+  closed(
+    'RevokedCredential',
+    'A revoked credential and, when it was waited for, which gateways refuse it.',
+    { ...credentialProperties, ...waitProperties },
+    credentialRequired,
+  ),
+  closed(
+    'DeletedCredential',
+    'What became of a credential whose deletion was waited for.',
+    {
+      id: credentialProperties.id,
+      deleted: { description: 'Always true.', type: 'boolean' },
+      ...waitProperties,
+    },
+    ['id', 'deleted', 'acknowledged', 'gateways'],
   ),
   closed(
     'CredentialPage',
@@ -206,6 +248,8 @@ export type AnswerName =
   | 'Credential'
   | 'IssuedCredential'
   | 'RotatedCredential'
+  | 'RevokedCredential'
+  | 'DeletedCredential'
   | 'CredentialPage'
   | 'AuditPage'
   | 'Readiness'

@@ -13,6 +13,7 @@ import type { CredentialRecord } from '../../store/record.ts';
 import type { StoreHealth } from '../../store/store.ts';
 import type { AuditLog } from '../audit-log.ts';
 import type { CredentialService } from '../credential-service.ts';
+import type { GatewayWait } from '../wait.ts';
 import type { ConsumerDirectory } from '../consumers.ts';
 import type { AdminMetrics } from './metrics.ts';
 import { reaches, type Permission, type Principal } from './permissions.ts';
@@ -30,6 +31,8 @@ declare module 'fastify' {
 export interface AdminDeps {
   readonly service: CredentialService;
   readonly audit: AuditLog;
+  /** For those who want to hear when a change counts everywhere. */
+  readonly gateways: GatewayWait;
   readonly peppers: () => Promise<PepperRing>;
   /** For tokens. */
   readonly hasher: KeyHasher;

@@ -170,8 +170,22 @@ export const rotateBody = {
   },
 } as const;
 
+const waitSeconds = {
+  description:
+    'Wait so long at most until every gateway has said that it refuses the key, and tell how long each took.',
+  type: 'integer',
+  minimum: 1,
+  maximum: 20,
+} as const;
+
+export const deleteQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { wait_seconds: waitSeconds },
+} as const;
+
 export const revokeBody = {
-  description: 'Why.',
+  description: 'Why, and whether to wait.',
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -182,6 +196,7 @@ export const revokeBody = {
       maxLength: 1024,
       pattern: PRINTABLE,
     },
+    wait_seconds: waitSeconds,
   },
 } as const;
 
@@ -223,4 +238,8 @@ export interface RotateBody {
 }
 export interface RevokeBody {
   readonly reason?: string;
+  readonly wait_seconds?: number;
+}
+export interface DeleteQuery {
+  readonly wait_seconds?: number;
 }
