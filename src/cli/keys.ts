@@ -1,5 +1,4 @@
 /** `keys create|list|show|update|rotate|revoke|delete|verify`. A key leaves these commands once, when it is made, and enters only by stdin. */
-import { KeyVerifier } from '../keys/verifier.ts';
 import type { CredentialView } from '../admin/credential-view.ts';
 import { DEFAULT_WAIT_MS, type WaitView } from '../admin/wait.ts';
 import { HkaError } from '../lib/errors.ts';
@@ -8,7 +7,10 @@ import type { CredentialQuery } from '../store/store.ts';
 import { describeConsumer, parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
 import { table, type Io, type Output } from './output.ts';
 import type { CredentialSession } from './credentials.ts';
-import type { CliSession } from './session.ts';
+
+/** Said where Kong could have been asked. */
+export const TAKEN_AS_GIVEN =
+  'Consumers are taken as given: kong.admin_url is not set, so Kong was not asked.';
 
 export interface CreateOptions {
   readonly consumer: string;
@@ -39,8 +41,9 @@ export async function createKey(
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(expiresAt === undefined ? {} : { expiresAt }),
   });
+  if (!issued.consumer_checked) output.note(TAKEN_AS_GIVEN);
   output.note(
-    `Key for consumer ${describeConsumer(consumer)}, credential ${issued.id}${
+    `Key for consumer ${describeConsumer(issued.consumer)}, credential ${issued.id}${
       issued.expires_at === undefined ? '' : `, valid until ${issued.expires_at}`
     }.\nIt is shown this once and can't be shown again:`,
   );
@@ -254,33 +257,17 @@ export async function deleteKey(
 /** Longest line that is read as a key, in bytes. */
 const MAX_STDIN_BYTES = 1024 * 1024;
 
-export async function verifyKey(session: CliSession, output: Output, io: Io): Promise<number> {
+export async function verifyKey(session: CredentialSession, output: Output, io: Io): Promise<number> {
   if (io.stdin.isTTY === true) output.note('Type or paste the key, then Enter and Ctrl-D:');
   const key = await readKey(io);
-  const store = await session.store();
-  const verifier = new KeyVerifier(
-    {
-      prefix: session.config.keys.prefix,
-      rehash: false,
-      cache: { maxEntries: 1, ttlMs: 1, negativeMaxEntries: 1, negativeTtlMs: 1, maxStaleMs: 0 },
-    },
-    { store, peppers: await session.peppers(), hasher: session.hasher, logger: session.logger },
+  const found = await (await session.credentials()).verify(key);
+  output.result(
+    found,
+    found.valid
+      ? `valid: credential ${found.id} of consumer ${describeConsumer(found.consumer)}`
+      : `not valid: ${found.reason}`,
   );
-  try {
-    const verdict = await verifier.verify(key);
-    if (!verdict.ok) {
-      output.result({ valid: false, reason: verdict.reason }, `not valid: ${verdict.reason}`);
-      return 3;
-    }
-    const { id, consumer } = verdict.credential;
-    output.result(
-      { valid: true, id, consumer },
-      `valid: credential ${id} of consumer ${describeConsumer(consumer)}`,
-    );
-    return 0;
-  } finally {
-    verifier.close();
-  }
+  return found.valid ? 0 : 3;
 }
 
 async function readKey(io: Io): Promise<string> {

@@ -327,33 +327,35 @@ function build(io: Io, finish: (code: number) => void): Command {
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(keys, 'verify', 'say whether the key on stdin is good, and whose it is', [
       'hashed-key-auth keys verify < key.txt',
       'pass show api/alice | hashed-key-auth keys verify --json',
+      'hashed-key-auth keys verify --admin-url unix:/run/hka/admin.sock < key.txt',
     ]),
   ).action(
-    inSession(async (session, output, _options: CommonOptions) => {
+    onCredentials(async (session, output, _options: AdminOptions) => {
       const { verifyKey } = await import('./keys.ts');
       return verifyKey(session, output, io);
     }),
   );
 
-  withConfig(
+  withAdmin(
     command(keys, 'bulk', 'issue a key for each row of a CSV file (consumer, name, tags, expires_in)', [
       'hashed-key-auth keys bulk partners.csv --out keys.csv',
+      'hashed-key-auth keys bulk partners.csv --out keys.csv --admin-url https://admin:8443 --token-file token',
     ]),
   )
     .argument('<file>', 'CSV with a heading; consumer is needed, the other columns are not')
     .requiredOption('--out <file>', 'where the keys go, in plain text (0600); run again, it is gone on with')
     .action(
-      inSession(async (session, output, options: CommonOptions & { out: string }, file: string) => {
+      onCredentials(async (session, output, options: AdminOptions & { out: string }, file: string) => {
         const { bulkIssue } = await import('./bulk.ts');
         return bulkIssue(session, output, io, file, options);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(
       keys,
       'import-hashes',
@@ -364,7 +366,7 @@ function build(io: Io, finish: (code: number) => void): Command {
     .argument('<file>', 'CSV with a heading; key_start is what the key begins with, 6 to 64 characters')
     .option('--dry-run', 'check everything, write nothing')
     .action(
-      inSession(async (session, output, options: CommonOptions & { dryRun?: boolean }, file: string) => {
+      onCredentials(async (session, output, options: AdminOptions & { dryRun?: boolean }, file: string) => {
         const { importHashes } = await import('./bulk.ts');
         return importHashes(session, output, file, options);
       }),

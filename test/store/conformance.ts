@@ -657,7 +657,11 @@ export function storeConformance(
     const admin = acknowledgementsOf(store);
     const gatewayStore = await another();
     const gateway = acknowledgementsOf(gatewayStore);
-    const [quick, slow] = ['quick', 'slow'].map((name) => ({ id: randomUUID(), name, aloneMs: 300_000 }));
+    const [quick, slow] = ['quick', 'slow'].map((called) => ({
+      id: randomUUID(),
+      name: called,
+      aloneMs: 300_000,
+    }));
     assert.ok(quick && slow);
     assert.equal(await admin.gateways(), []);
     const record = issuedRecord();
@@ -680,7 +684,7 @@ export function storeConformance(
     await store.update(record.id, { revokedAt: CREATED });
     const waited = await waitForGateways(admin, 200);
     assert.equal(
-      waited.gateways.map(({ gateway: name, delayMs }) => [name, typeof delayMs]),
+      waited.gateways.map((one) => [one.gateway, typeof one.delayMs]),
       [
         ['quick', 'number'],
         ['slow', 'undefined'],
@@ -698,7 +702,7 @@ export function storeConformance(
     );
     await gateway.leave(slow);
     assert.equal(
-      (await admin.gateways()).map(({ name }) => name),
+      (await admin.gateways()).map((one) => one.name),
       ['quick'],
     );
   });
@@ -713,15 +717,15 @@ export function storeConformance(
     const record = issuedRecord();
     await store.insert([record]);
     for (let round = 1; round <= 10; round += 1) {
-      const name = `n${round}`;
-      await store.update(record.id, { name });
+      const changed = `n${round}`;
+      await store.update(record.id, { name: changed });
       const { gateways, heard } = await waitForGateways(admin, 20_000);
       assert.ok(heard);
       assert.equal(
         gateways.map(({ delayMs }) => typeof delayMs),
         ['number'],
       );
-      assert.is((await gatewayStore.get(record.id))?.name, name);
+      assert.is((await gatewayStore.get(record.id))?.name, changed);
     }
     await presence.close();
     assert.equal(await admin.gateways(), [], 'it has signed off');

@@ -165,6 +165,28 @@ export const ANSWERS = [
     ['id', 'deleted', 'acknowledged', 'gateways'],
   ),
   closed(
+    'Verification',
+    'What a key is.',
+    {
+      valid: { description: 'Whether it is good now.', type: 'boolean' },
+      id: credentialProperties.id,
+      consumer: credentialProperties.consumer,
+      reason: text(
+        'Why it is not: malformed, unknown, expired or revoked. A limited token hears unknown for all but malformed ones.',
+      ),
+    },
+    ['valid'],
+  ),
+  closed(
+    'ImportedHashes',
+    'How many were taken over.',
+    {
+      imported: count('How many.'),
+      consumers_checked: { description: 'Whether Kong was asked for the consumers.', type: 'boolean' },
+    },
+    ['imported', 'consumers_checked'],
+  ),
+  closed(
     'CredentialPage',
     'A page of credentials, in the order of their ids. It may have fewer than asked for, and still a next one.',
     {
@@ -250,6 +272,8 @@ export type AnswerName =
   | 'RotatedCredential'
   | 'RevokedCredential'
   | 'DeletedCredential'
+  | 'Verification'
+  | 'ImportedHashes'
   | 'CredentialPage'
   | 'AuditPage'
   | 'Readiness'
@@ -264,7 +288,7 @@ const PROBLEM_TEXT: Readonly<Record<number, string>> = {
   408: 'The request came too slowly.',
   409: 'In conflict with what is there.',
   412: 'The credential has another version than If-Match names.',
-  413: 'The body is larger than 64 KiB.',
+  413: 'The body is larger than 64 KiB (4 MiB for hashes to be taken over).',
   415: 'The body is not JSON.',
   422: 'The Idempotency-Key was used for another request.',
   429: 'Too many requests.',

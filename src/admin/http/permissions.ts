@@ -19,6 +19,8 @@ export type Permission =
   | 'credentials:rotate'
   | 'credentials:revoke'
   | 'credentials:delete'
+  | 'credentials:verify'
+  | 'credentials:import'
   | 'audit-log:read'
   | 'metrics:read';
 
@@ -33,6 +35,8 @@ const PERMISSIONS: Readonly<Record<Role, readonly Permission[]>> = {
     'credentials:rotate',
     'credentials:revoke',
     'credentials:delete',
+    'credentials:verify',
+    'credentials:import',
     'audit-log:read',
     'metrics:read',
   ],
@@ -42,6 +46,7 @@ const PERMISSIONS: Readonly<Record<Role, readonly Permission[]>> = {
     'credentials:update',
     'credentials:rotate',
     'credentials:revoke',
+    'credentials:verify',
   ],
   auditor: ['credentials:read', 'audit-log:read', 'metrics:read'],
 };

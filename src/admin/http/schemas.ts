@@ -200,6 +200,72 @@ export const revokeBody = {
   },
 } as const;
 
+export const verifyBody = {
+  description: 'The key.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['key'],
+  minProperties: 1,
+  properties: {
+    key: {
+      description: 'The key, as a client would send it.',
+      type: 'string',
+      minLength: 1,
+      maxLength: 4096,
+    },
+  },
+} as const;
+
+export const importBody = {
+  description: 'The hashes.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['credentials'],
+  minProperties: 1,
+  properties: {
+    credentials: {
+      description: 'One for each hash.',
+      type: 'array',
+      minItems: 1,
+      maxItems: 20_000,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['consumer', 'hash', 'key_start'],
+        properties: {
+          consumer,
+          hash: { description: 'argon2id, as a PHC string.', type: 'string', minLength: 1, maxLength: 1024 },
+          key_start: {
+            description: 'What the key begins with, by which its hash is found.',
+            type: 'string',
+            minLength: 6,
+            maxLength: 64,
+          },
+          id: { description: 'Id of the credential. Default: a new one.', type: 'string', format: 'uuid' },
+          name,
+          tags,
+          expires_at: time('From when on its key is refused. Default: never.'),
+        },
+      },
+    },
+  },
+} as const;
+
+export interface VerifyBody {
+  readonly key: string;
+}
+export interface ImportBody {
+  readonly credentials: readonly {
+    readonly consumer: string;
+    readonly hash: string;
+    readonly key_start: string;
+    readonly id?: string;
+    readonly name?: string;
+    readonly tags?: readonly string[];
+    readonly expires_at?: string;
+  }[];
+}
+
 export interface ConsumerParams {
   readonly consumer: string;
 }

@@ -15,6 +15,7 @@ import type { ConsumerDirectory } from '../../../src/admin/consumers.ts';
 import type { Reach, Role } from '../../../src/admin/http/permissions.ts';
 import { AdminServer, type AdminServerOptions } from '../../../src/admin/http/server.ts';
 import { makeToken, type StoredToken } from '../../../src/admin/http/tokens.ts';
+import { verifyKey } from '../../../src/admin/verify-key.ts';
 import { GatewayWait } from '../../../src/admin/wait.ts';
 import type { KeyHasher } from '../../../src/keys/hasher.ts';
 import type { PepperRing } from '../../../src/keys/pepper.ts';
@@ -141,6 +142,7 @@ async function start(setup: Setup, data: Data): Promise<Admin> {
       service,
       audit,
       gateways: new GatewayWait(store),
+      verify: (key) => verifyKey(key, 'hka', { store, peppers, hasher, clock }),
       peppers: ring,
       hasher,
       clock,
