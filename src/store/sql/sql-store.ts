@@ -490,6 +490,7 @@ class SqlStore implements CredentialStore {
     const until = performance.now() + LOCK_WAIT_MS;
     for (let attempt = 0; ; attempt += 1) {
       const { writes } = this.#opened();
+      if (this.#outage !== undefined) throw this.#outage;
       try {
         return await writes.transaction().execute(work);
       } catch (error) {
@@ -539,7 +540,9 @@ class SqlStore implements CredentialStore {
   }
 
   async #reconnect(): Promise<void> {
-    this.#logger.warn({}, 'the database was replaced by another file; it is opened anew');
+    if (this.#outage === undefined) {
+      this.#logger.warn({}, 'the database is no longer the file that was opened; it is opened anew');
+    }
     await this.#engine.close();
     const db = await this.#engine.connect();
     await assertMigrated(this.#engine, db.reads);
