@@ -115,7 +115,7 @@ async function proxy(
 }
 
 test('answers that are lost, once and again, leave one credential and one good key for each row', async () => {
-  rows(20);
+  rows(12);
   const { server, address } = await proxy((count) => count % 5 !== 3);
   let runs = 0;
   let finished: CommandResult;
@@ -129,7 +129,7 @@ test('answers that are lost, once and again, leave one credential and one good k
   } while (finished.status !== 0 && runs < 30);
   assert.is(finished.status, 0, finished.stderr);
   assert.ok(runs > 1, 'it was interrupted');
-  await assertOneEach(20, [0, 2, 7, 12, 19]);
+  await assertOneEach(12, [0, 2, 11]);
   server.close();
 });
 
@@ -149,7 +149,7 @@ test('killed at any moment and run again, each row has exactly one key', async (
   }
   const finished = await bulk();
   assert.is(finished.status, 0, finished.stderr);
-  await assertOneEach(40, [0, 9, 18, 27, 39]);
+  await assertOneEach(40, [0, 18, 39]);
 });
 
 test('a run is not gone on with on another service, or with a note that is none', async () => {
