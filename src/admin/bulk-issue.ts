@@ -67,7 +67,8 @@ function lastMissing(last: readonly BulkResult[], there: ReadonlySet<string>): r
   return last.slice(at + 1);
 }
 
-function assertSameRows(rows: readonly BulkRow[], written: readonly BulkResult[]): void {
+/** Throws HKA_USAGE. */
+export function assertSameRows(rows: readonly BulkRow[], written: readonly BulkResult[]): void {
   for (const [at, { row, consumer }] of written.entries()) {
     if (row === at + 1 && rows[at]?.consumer === consumer) continue;
     throw new HkaError(

@@ -1,8 +1,8 @@
 /** `admin`: the HTTP admin service, until SIGTERM or SIGINT. `admin-token create`: a token for it. */
-import { KongConsumers } from '../admin/http/consumers.ts';
 import { ROLES, type Role } from '../admin/http/permissions.ts';
 import { AdminServer, type AdminServerOptions } from '../admin/http/server.ts';
 import { makeToken, tokenYaml } from '../admin/http/tokens.ts';
+import { GatewayWait } from '../admin/wait.ts';
 import { VERSION } from '../generated/kong-schema.ts';
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -10,9 +10,10 @@ import { HkaError } from '../lib/errors.ts';
 import { parseListenAddress } from '../lib/listen-address.ts';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import { readText } from '../lib/read-text.ts';
-import { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { createHasher } from '../runtime/runtime.ts';
+import { TokenReload } from './admin-tokens.ts';
+import { kongConsumers } from './kong-consumers.ts';
 import { parseTags } from './arguments.ts';
 import type { Output } from './output.ts';
 import { CliSession } from './session.ts';
@@ -29,6 +30,7 @@ export async function runAdmin(configFile: string | undefined): Promise<number> 
     logger.error({ err: describeError(error) }, 'unhandled; still serving'),
   );
   const admin = await startAdmin(config, logger);
+  process.on('SIGHUP', () => void admin.reloadTokens());
   try {
     const signal = await stopped;
     logger.info({ signal }, 'ending; requests in flight may finish');
@@ -39,8 +41,14 @@ export async function runAdmin(configFile: string | undefined): Promise<number> 
   return 0;
 }
 
+export interface RunningAdmin {
+  /** Never rejects: what is wrong with the configuration is in the log, and changes nothing. */
+  reloadTokens(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** Resolves when it serves. Throws what keeps it from serving; then nothing of it is left. */
-export async function startAdmin(config: Config, logger: Logger): Promise<{ close(): Promise<void> }> {
+export async function startAdmin(config: Config, logger: Logger): Promise<RunningAdmin> {
   const options = serverOptions(config);
   const session = new CliSession(config.file, { logger, hasher: createHasher(config) });
   try {
@@ -49,6 +57,8 @@ export async function startAdmin(config: Config, logger: Logger): Promise<{ clos
     const server = new AdminServer(options, {
       service,
       audit: session.auditLog(),
+      gateways: new GatewayWait(store),
+      verify: (key) => session.verify(key),
       peppers: () => session.rememberedPeppers(),
       hasher: session.hasher,
       clock: systemClock,
@@ -63,8 +73,16 @@ export async function startAdmin(config: Config, logger: Logger): Promise<{ clos
       await server.close();
       throw error;
     }
+    const reload = new TokenReload({
+      config,
+      use: (tokens) => server.useTokens(tokens),
+      peppers: () => session.rememberedPeppers(),
+      logger,
+    });
     return {
+      reloadTokens: () => reload.reload(),
       close: async () => {
+        await reload.close();
         await server.close();
         await session.close();
       },
@@ -100,13 +118,6 @@ function serverOptions({ admin }: Config): AdminServerOptions {
   };
 }
 
-function kongConsumers({ adminUrl, adminTokenFile }: NonNullable<Config['kong']>): KongConsumers {
-  if (adminTokenFile === undefined) return new KongConsumers({ adminUrl });
-  const token = (): Secret =>
-    new Secret(readPrivateFile(adminTokenFile, "the file of Kong's admin token", 'HKA_KONG_UNAVAILABLE'));
-  return new KongConsumers({ adminUrl, token });
-}
-
 export interface TokenOptions {
   readonly name: string;
   readonly role: string;
@@ -133,7 +144,7 @@ export async function createAdminToken(
   const { token, stored } = await makeToken({ name, role, ...limits }, current, session.hasher);
   const { publicId, ...rest } = stored;
   output.note(
-    `Admin token "${name}" with role ${role}. Add this to the configuration and restart the admin service:\n\n${tokenYaml(stored)}\n\nThe token is shown this once and can't be shown again:`,
+    `Admin token "${name}" with role ${role}. Add this to the configuration; an admin service that runs takes it over by itself:\n\n${tokenYaml(stored)}\n\nThe token is shown this once and can't be shown again:`,
   );
   output.result({ token: token.reveal(), entry: { ...rest, public_id: publicId } }, token.reveal());
   return 0;

@@ -1,5 +1,6 @@
 /** Values that people type, turned into what the core takes. Each error says what was typed and what is allowed. */
 import { HkaError } from '../lib/errors.ts';
+import { isUuid } from '../lib/uuid.ts';
 import type { ConsumerRef } from '../store/record.ts';
 
 const UNIT_MS: Readonly<Record<string, number>> = {
@@ -10,8 +11,6 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   w: 604_800_000,
 };
 const MAX_LIFE_MS = 100 * 365 * 86_400_000;
-
-export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 function usage(message: string): HkaError {
   return new HkaError('HKA_USAGE', message);
@@ -34,7 +33,7 @@ export function parseConsumer(text: string): ConsumerRef {
   const named = /^(id|username):(.+)$/.exec(text);
   if (named?.[1] === 'username') return { username: named[2] ?? '' };
   const value = named?.[2] ?? text;
-  if (UUID.test(value)) return { id: value.toLowerCase() };
+  if (isUuid(value)) return { id: value.toLowerCase() };
   if (named !== null) throw usage(`--consumer is "${text}"; after id: a UUID is allowed`);
   if (value === '' || value.length > 1024) throw usage('--consumer needs 1 to 1024 characters');
   return { username: value };
@@ -52,7 +51,7 @@ export function parseTags(text: string | undefined): string[] {
 }
 
 export function parseCredentialId(text: string): string {
-  if (!UUID.test(text))
+  if (!isUuid(text))
     throw usage(`the credential id is "${text.slice(0, 8)}…", not a UUID; \`keys list\` shows the ids`);
   return text.toLowerCase();
 }

@@ -1,15 +1,16 @@
 /** `keys create|list|show|update|rotate|revoke|delete|verify`. A key leaves these commands once, when it is made, and enters only by stdin. */
-import { KeyVerifier } from '../keys/verifier.ts';
 import type { CredentialView } from '../admin/credential-view.ts';
-import { waitForGateways } from '../admin/wait.ts';
+import { DEFAULT_WAIT_MS, type WaitView } from '../admin/wait.ts';
 import { HkaError } from '../lib/errors.ts';
 import { STATES, type CredentialState } from '../store/record.ts';
-import type { Acknowledgements } from '../store/acknowledgements.ts';
 import type { CredentialQuery } from '../store/store.ts';
 import { describeConsumer, parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
 import { table, type Io, type Output } from './output.ts';
 import type { CredentialSession } from './credentials.ts';
-import type { CliSession } from './session.ts';
+
+/** Said where Kong could have been asked. */
+export const TAKEN_AS_GIVEN =
+  'Consumers are taken as given: kong.admin_url is not set, so Kong was not asked.';
 
 export interface CreateOptions {
   readonly consumer: string;
@@ -40,8 +41,9 @@ export async function createKey(
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(expiresAt === undefined ? {} : { expiresAt }),
   });
+  if (!issued.consumer_checked) output.note(TAKEN_AS_GIVEN);
   output.note(
-    `Key for consumer ${describeConsumer(consumer)}, credential ${issued.id}${
+    `Key for consumer ${describeConsumer(issued.consumer)}, credential ${issued.id}${
       issued.expires_at === undefined ? '' : `, valid until ${issued.expires_at}`
     }.\nIt is shown this once and can't be shown again:`,
   );
@@ -121,9 +123,6 @@ export interface RevokeOptions {
   readonly wait?: boolean;
 }
 
-/** Gateways poll at least twice a second; a notification takes milliseconds. */
-const WAIT_MS = 5000;
-
 export async function revokeKey(
   session: CredentialSession,
   output: Output,
@@ -131,56 +130,45 @@ export async function revokeKey(
   options: RevokeOptions,
 ): Promise<number> {
   const id = parseCredentialId(idText);
-  // What can't be waited for is told before anything is done.
-  const gateways = options.wait === true ? await reportingStore(session) : undefined;
   const credentials = await session.credentials();
   const before = await credentials.get(id);
-  const revoked = await credentials.revoke(id, options.reason);
-  if (gateways !== undefined) return reportGateways(gateways, output, revoked);
-  output.result(
-    revoked,
+  const waitMs = options.wait === true ? DEFAULT_WAIT_MS : undefined;
+  const revoked = await credentials.revoke(id, options.reason, waitMs);
+  const done =
     before.revoked_at === undefined
       ? `Credential ${id} is revoked.`
-      : `Credential ${id} was revoked already, on ${before.revoked_at}.`,
-  );
-  return 0;
+      : `Credential ${id} was revoked already, on ${before.revoked_at}.`;
+  output.result(revoked, isWaited(revoked) ? `${done}\n${gatewayTable(revoked)}` : done);
+  return statusOf(revoked, output);
 }
 
-async function reportingStore(session: CredentialSession): Promise<Acknowledgements> {
-  const { acknowledgements, kind } = await session.store();
-  if (acknowledgements !== undefined) return acknowledgements;
-  throw new HkaError(
-    'HKA_USAGE',
-    `nothing was revoked: --wait needs a store that gateways report to (sqlite, postgres), this one is "${kind}"`,
+function isWaited(view: Partial<WaitView> | undefined): view is WaitView {
+  return view?.gateways !== undefined;
+}
+
+function gatewayTable({ gateways }: WaitView): string {
+  return table(
+    ['GATEWAY', 'REFUSES IT AFTER'],
+    gateways.map(({ gateway, delay_ms }) => [
+      gateway,
+      delay_ms === null ? `not said within ${DEFAULT_WAIT_MS} ms` : `${delay_ms} ms`,
+    ]),
   );
 }
 
 /** Exit status 5 when a gateway that runs did not say in time that it refuses the key. */
-async function reportGateways(
-  acknowledgements: Acknowledgements,
-  output: Output,
-  revoked: CredentialView,
-): Promise<number> {
-  const gateways = await waitForGateways(acknowledgements, WAIT_MS);
-  const missing = gateways.filter(({ delayMs }) => delayMs === undefined).length;
-  output.result(
-    {
-      ...revoked,
-      gateways: gateways.map(({ gateway, delayMs }) => ({ gateway, delay_ms: delayMs ?? null })),
-    },
-    [
-      `Credential ${revoked.id} is revoked.`,
-      table(
-        ['GATEWAY', 'REFUSES IT AFTER'],
-        gateways.map(({ gateway, delayMs }) => [
-          gateway,
-          delayMs === undefined ? `not said within ${WAIT_MS} ms` : `${delayMs} ms`,
-        ]),
-      ),
-    ].join('\n'),
-  );
-  if (gateways.length === 0) output.note('no gateway runs on this store');
-  return missing === 0 ? 0 : 5;
+function statusOf(view: Partial<WaitView> | undefined, output: Output): number {
+  if (!isWaited(view)) return 0;
+  const { gateways, acknowledged, unseen } = view;
+  if (gateways.length === 0 && acknowledged) {
+    output.note(
+      unseen === undefined
+        ? 'no gateway runs on this store'
+        : `no gateway reports to this store: none runs, or ${unseen}`,
+    );
+  }
+  if (gateways.length === 0 && !acknowledged) output.note('what gateways say could not be read');
+  return acknowledged ? 0 : 5;
 }
 
 export interface RotateOptions {
@@ -242,51 +230,44 @@ export async function updateKey(
   return 0;
 }
 
+export interface DeleteOptions {
+  readonly yes?: boolean;
+  readonly wait?: boolean;
+}
+
 export async function deleteKey(
   session: CredentialSession,
   output: Output,
   idText: string,
-  { yes }: { readonly yes?: boolean },
+  { yes, wait }: DeleteOptions,
 ): Promise<number> {
   const id = parseCredentialId(idText);
   if (yes !== true) {
     throw new HkaError('HKA_USAGE', 'delete can not be taken back: add --yes (revoke keeps the record)');
   }
-  await (await session.credentials()).remove(id);
-  output.result({ id, deleted: true }, `Credential ${id} is deleted.`);
-  return 0;
+  const waited = await (await session.credentials()).remove(id, wait === true ? DEFAULT_WAIT_MS : undefined);
+  const done = `Credential ${id} is deleted.`;
+  output.result(
+    { id, deleted: true, ...waited },
+    isWaited(waited) ? `${done}\n${gatewayTable(waited)}` : done,
+  );
+  return statusOf(waited, output);
 }
 
 /** Longest line that is read as a key, in bytes. */
 const MAX_STDIN_BYTES = 1024 * 1024;
 
-export async function verifyKey(session: CliSession, output: Output, io: Io): Promise<number> {
+export async function verifyKey(session: CredentialSession, output: Output, io: Io): Promise<number> {
   if (io.stdin.isTTY === true) output.note('Type or paste the key, then Enter and Ctrl-D:');
   const key = await readKey(io);
-  const store = await session.store();
-  const verifier = new KeyVerifier(
-    {
-      prefix: session.config.keys.prefix,
-      rehash: false,
-      cache: { maxEntries: 1, ttlMs: 1, negativeMaxEntries: 1, negativeTtlMs: 1, maxStaleMs: 0 },
-    },
-    { store, peppers: await session.peppers(), hasher: session.hasher, logger: session.logger },
+  const found = await (await session.credentials()).verify(key);
+  output.result(
+    found,
+    found.valid
+      ? `valid: credential ${found.id} of consumer ${describeConsumer(found.consumer)}`
+      : `not valid: ${found.reason}`,
   );
-  try {
-    const verdict = await verifier.verify(key);
-    if (!verdict.ok) {
-      output.result({ valid: false, reason: verdict.reason }, `not valid: ${verdict.reason}`);
-      return 3;
-    }
-    const { id, consumer } = verdict.credential;
-    output.result(
-      { valid: true, id, consumer },
-      `valid: credential ${id} of consumer ${describeConsumer(consumer)}`,
-    );
-    return 0;
-  } finally {
-    verifier.close();
-  }
+  return found.valid ? 0 : 3;
 }
 
 async function readKey(io: Io): Promise<string> {

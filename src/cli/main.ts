@@ -8,7 +8,7 @@ import { HkaError } from '../lib/errors.ts';
 import type { CredentialSession } from './credentials.ts';
 import type { TokenOptions } from './admin.ts';
 import type { RolesOptions } from './db.ts';
-import type { ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
+import type { DeleteOptions, ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
 import type { CliSession } from './session.ts';
 
@@ -260,11 +260,15 @@ function build(io: Io, finish: (code: number) => void): Command {
   withAdmin(
     command(keys, 'revoke', 'revoke one credential; it stops working at once', [
       'hashed-key-auth keys revoke 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --reason "laptop lost"',
+      'hashed-key-auth keys revoke 6a1c8f0e-5f57-4a0a-8d56-2f3f6f0f8a10 --wait --json',
     ]),
   )
     .argument('<id>', 'the credential')
     .option('--reason <text>', 'why')
-    .option('--wait', 'until every gateway says that it refuses the key (SQL stores)')
+    .option(
+      '--wait',
+      'until every gateway says that it refuses the key; exit status 5 when one does not within 5 s',
+    )
     .action(
       onCredentials(async (session, output, options: AdminOptions & RevokeOptions, id: string) => {
         const { revokeKey } = await import('./keys.ts');
@@ -312,40 +316,46 @@ function build(io: Io, finish: (code: number) => void): Command {
   )
     .argument('<id>', 'the credential')
     .option('--yes', 'do it')
+    .option(
+      '--wait',
+      'until every gateway says that it refuses the key; exit status 5 when one does not within 5 s',
+    )
     .action(
-      onCredentials(async (session, output, options: AdminOptions & { yes?: boolean }, id: string) => {
+      onCredentials(async (session, output, options: AdminOptions & DeleteOptions, id: string) => {
         const { deleteKey } = await import('./keys.ts');
         return deleteKey(session, output, id, options);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(keys, 'verify', 'say whether the key on stdin is good, and whose it is', [
       'hashed-key-auth keys verify < key.txt',
       'pass show api/alice | hashed-key-auth keys verify --json',
+      'hashed-key-auth keys verify --admin-url unix:/run/hka/admin.sock < key.txt',
     ]),
   ).action(
-    inSession(async (session, output, _options: CommonOptions) => {
+    onCredentials(async (session, output, _options: AdminOptions) => {
       const { verifyKey } = await import('./keys.ts');
       return verifyKey(session, output, io);
     }),
   );
 
-  withConfig(
+  withAdmin(
     command(keys, 'bulk', 'issue a key for each row of a CSV file (consumer, name, tags, expires_in)', [
       'hashed-key-auth keys bulk partners.csv --out keys.csv',
+      'hashed-key-auth keys bulk partners.csv --out keys.csv --admin-url https://admin:8443 --token-file token',
     ]),
   )
     .argument('<file>', 'CSV with a heading; consumer is needed, the other columns are not')
     .requiredOption('--out <file>', 'where the keys go, in plain text (0600); run again, it is gone on with')
     .action(
-      inSession(async (session, output, options: CommonOptions & { out: string }, file: string) => {
+      onCredentials(async (session, output, options: AdminOptions & { out: string }, file: string) => {
         const { bulkIssue } = await import('./bulk.ts');
         return bulkIssue(session, output, io, file, options);
       }),
     );
 
-  withConfig(
+  withAdmin(
     command(
       keys,
       'import-hashes',
@@ -356,7 +366,7 @@ function build(io: Io, finish: (code: number) => void): Command {
     .argument('<file>', 'CSV with a heading; key_start is what the key begins with, 6 to 64 characters')
     .option('--dry-run', 'check everything, write nothing')
     .action(
-      inSession(async (session, output, options: CommonOptions & { dryRun?: boolean }, file: string) => {
+      onCredentials(async (session, output, options: AdminOptions & { dryRun?: boolean }, file: string) => {
         const { importHashes } = await import('./bulk.ts');
         return importHashes(session, output, file, options);
       }),

@@ -6,14 +6,28 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { IssueRequest } from '../admin/credential-service.ts';
 import type { CredentialView } from '../admin/credential-view.ts';
+import type { BulkReport } from '../admin/bulk-issue.ts';
+import type { VerificationView } from '../admin/verify-key.ts';
+import type { WaitView } from '../admin/wait.ts';
 import { readPrivateFile } from '../lib/atomic-file.ts';
 import { ERRORS, errnoOf, HkaError, messageOf, type ErrorCode } from '../lib/errors.ts';
 import { isLoopback } from '../lib/listen-address.ts';
 import { readText } from '../lib/read-text.ts';
+import { isUuid } from '../lib/uuid.ts';
 import { Secret } from '../lib/secret.ts';
 import type { ConsumerRef } from '../store/record.ts';
-import type { CredentialQuery, CredentialStore } from '../store/store.ts';
-import type { Credentials, CredentialSession, IssuedView, ViewPatch } from './credentials.ts';
+import type { CredentialQuery } from '../store/store.ts';
+import type {
+  BulkWork,
+  Credentials,
+  CredentialSession,
+  HashRequest,
+  IssuedView,
+  RotatedView,
+  RevokedView,
+  ViewPatch,
+} from './credentials.ts';
+import { issueRemotely, type NamedIssue } from './remote-bulk.ts';
 
 export interface RemoteOptions {
   /** `https://host:port`, `http://` on loopback, or `unix:/path`. */
@@ -36,27 +50,31 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   422: 'HKA_USAGE',
 };
 
+type Call = (
+  method: string,
+  path: string,
+  body?: object,
+  headers?: Readonly<Record<string, string>>,
+) => Promise<unknown>;
+
 export class RemoteCredentials implements Credentials {
-  readonly #call: (method: string, path: string, body?: object) => Promise<unknown>;
+  readonly #adminUrl: string;
+  readonly #call: Call;
 
   /** Throws HKA_USAGE for an address or a file that can't be used. */
   constructor(options: RemoteOptions) {
+    this.#adminUrl = options.adminUrl;
     this.#call = connect(options);
   }
 
-  async issue({ consumer, id, name, tags, expiresAt }: IssueRequest): Promise<IssuedView> {
-    if (id !== undefined) {
+  async issue(request: IssueRequest): Promise<IssuedView> {
+    if (request.id !== undefined) {
       throw new HkaError(
         'HKA_USAGE',
         '--id works on the store itself: leave --admin-url out, and pass --config',
       );
     }
-    const body = { name, tags, expires_at: rfc3339(expiresAt) };
-    return (await this.#call(
-      'POST',
-      `/consumers/${segment(nameOf(consumer))}/hashed-key-auth`,
-      withoutUndefined(body),
-    )) as IssuedView;
+    return (await this.#issue(request)) as IssuedView;
   }
 
   async *find(query: CredentialQuery): AsyncIterable<CredentialView> {
@@ -98,18 +116,64 @@ export class RemoteCredentials implements Credentials {
     )) as CredentialView;
   }
 
-  async rotate(id: string, overlapMs: number): Promise<IssuedView> {
+  async rotate(id: string, overlapMs: number): Promise<RotatedView> {
     const body = { overlap_seconds: Math.round(overlapMs / 1000) };
-    return (await this.#call('POST', `/hashed-key-auths/${segment(id)}/rotate`, body)) as IssuedView;
+    const answer = await this.#call('POST', `/hashed-key-auths/${segment(id)}/rotate`, body);
+    const { key_shown: _shown, ...view } = answer as RotatedView & { key_shown: boolean };
+    return view;
   }
 
-  async revoke(id: string, reason: string | undefined): Promise<CredentialView> {
-    const body = withoutUndefined({ reason });
-    return (await this.#call('POST', `/hashed-key-auths/${segment(id)}/revoke`, body)) as CredentialView;
+  async revoke(id: string, reason: string | undefined, waitMs: number | undefined): Promise<RevokedView> {
+    const body = withoutUndefined({ reason, wait_seconds: secondsOf(waitMs) });
+    return (await this.#call('POST', `/hashed-key-auths/${segment(id)}/revoke`, body)) as RevokedView;
   }
 
-  async remove(id: string): Promise<void> {
-    await this.#call('DELETE', `/hashed-key-auths/${segment(id)}`);
+  async remove(id: string, waitMs: number | undefined): Promise<WaitView | undefined> {
+    const query = waitMs === undefined ? '' : `?wait_seconds=${secondsOf(waitMs)}`;
+    const answer = await this.#call('DELETE', `/hashed-key-auths/${segment(id)}${query}`);
+    if (answer === undefined) return undefined;
+    const { id: _id, deleted: _deleted, ...wait } = answer as WaitView & { id: string; deleted: boolean };
+    return wait;
+  }
+
+  async verify(key: string): Promise<VerificationView> {
+    return (await this.#call('POST', '/hashed-key-auths/verify', { key })) as VerificationView;
+  }
+
+  async importHashes(requests: readonly HashRequest[]): Promise<void> {
+    const credentials = requests.map(({ consumer, start, expiresAt, ...rest }) =>
+      withoutUndefined({
+        ...rest,
+        consumer: nameOf(consumer),
+        key_start: start,
+        expires_at: rfc3339(expiresAt),
+      }),
+    );
+    await this.#call('POST', '/hashed-key-auths/import', { credentials });
+  }
+
+  issueInBulk(work: BulkWork): Promise<BulkReport> {
+    const issuer = {
+      adminUrl: this.#adminUrl,
+      issueNamed: async (request: IssueRequest, name: string): Promise<NamedIssue> => {
+        const { id, key } = await this.#issue(request, name);
+        return { id, key };
+      },
+      replaceKey: async (id: string): Promise<string> => (await this.rotate(id, 0)).key,
+    };
+    return issueRemotely(issuer, work);
+  }
+
+  async #issue(
+    { consumer, name, tags, expiresAt }: IssueRequest,
+    idempotencyKey?: string,
+  ): Promise<Omit<IssuedView, 'key'> & { readonly key?: string }> {
+    const body = { name, tags, expires_at: rfc3339(expiresAt) };
+    const path = `/consumers/${segment(nameOf(consumer))}/hashed-key-auth`;
+    const headers = idempotencyKey === undefined ? {} : { 'Idempotency-Key': idempotencyKey };
+    const answer = await this.#call('POST', path, withoutUndefined(body), headers);
+    const { key_shown: _shown, ...view } = answer as IssuedView & { key_shown: boolean };
+    return view;
   }
 }
 
@@ -125,29 +189,19 @@ export class RemoteSession implements CredentialSession {
     return Promise.resolve(this.#credentials);
   }
 
-  store(): Promise<CredentialStore> {
-    return Promise.reject(
-      new HkaError('HKA_USAGE', 'this needs the store itself: leave --admin-url out, and pass --config'),
-    );
-  }
-
   close(): Promise<void> {
     return Promise.resolve();
   }
 }
 
-function connect({
-  adminUrl,
-  tokenFile,
-  caFile,
-}: RemoteOptions): (method: string, path: string, body?: object) => Promise<unknown> {
+function connect({ adminUrl, tokenFile, caFile }: RemoteOptions): Call {
   const token =
     tokenFile === undefined
       ? undefined
       : new Secret(readPrivateFile(tokenFile, 'the token file', 'HKA_USAGE').trim());
   const ca = caFile === undefined ? undefined : readText(caFile, 'HKA_USAGE', '--ca-file');
   const target = targetOf(adminUrl);
-  return (method, path, body) =>
+  return (method, path, body, more = {}) =>
     new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);
       const options = {
@@ -160,6 +214,7 @@ function connect({
           ...(text === undefined
             ? {}
             : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) }),
+          ...more,
           ...(token === undefined ? {} : { Authorization: `Bearer ${token.reveal()}` }),
         },
         ...(ca === undefined ? {} : { ca }),
@@ -237,10 +292,10 @@ async function readAnswer(response: IncomingMessage, adminUrl: string): Promise<
     );
   }
   if (status >= 200 && status < 300) return answer;
-  throw faultOf(status, answer);
+  throw faultOf(status, answer, Number(response.headers['retry-after']));
 }
 
-function faultOf(status: number, answer: unknown): HkaError {
+function faultOf(status: number, answer: unknown, retryAfter: number): HkaError {
   const problem = (typeof answer === 'object' && answer !== null ? answer : {}) as Record<string, unknown>;
   const named =
     typeof problem['code'] === 'string' && problem['code'] in ERRORS
@@ -254,6 +309,7 @@ function faultOf(status: number, answer: unknown): HkaError {
   return new HkaError(
     code,
     `the admin service answered ${status}: ${said ?? 'no reason given'}${violations}`,
+    Number.isFinite(retryAfter) ? { details: { retryAfter } } : {},
   );
 }
 
@@ -262,8 +318,19 @@ function describeViolation(violation: unknown): string {
   return Object.values(violation).map(String).join(': ');
 }
 
+/** Over HTTP what has the form of a UUID is an id. */
 function nameOf({ id, username }: ConsumerRef): string {
+  if (id === undefined && username !== undefined && isUuid(username)) {
+    throw new HkaError(
+      'HKA_USAGE',
+      'a username in the form of a UUID works on the store itself only: name the consumer by its id',
+    );
+  }
   return id ?? username ?? '';
+}
+
+function secondsOf(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.ceil(ms / 1000);
 }
 
 function segment(text: string): string {

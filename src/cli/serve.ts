@@ -1,5 +1,6 @@
 /** `serve`: the plugin server, until SIGTERM or SIGINT; SIGHUP reads the configuration again. */
 import { availableParallelism } from 'node:os';
+import type { RunningAdmin } from './admin.ts';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import { createRegistry, serveMetrics, Timings, type MetricsSource } from '../metrics/metrics.ts';
 import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
@@ -51,6 +52,7 @@ export async function serve(configFile: string | undefined): Promise<number> {
       } catch (error) {
         logger.error({ err: describeError(error) }, 'the new configuration is refused; the former one stays');
       }
+      await admin?.reloadTokens();
     });
   });
   const signal = await stopped;
@@ -64,10 +66,7 @@ export async function serve(configFile: string | undefined): Promise<number> {
 }
 
 /** An admin service that can't start stops nothing: requests matter more than changes of keys. */
-async function startAdminIfWanted(
-  config: Config,
-  logger: Logger,
-): Promise<{ close(): Promise<void> } | undefined> {
+async function startAdminIfWanted(config: Config, logger: Logger): Promise<RunningAdmin | undefined> {
   if (!config.admin.inServe) return undefined;
   const { startAdmin } = await import('./admin.ts');
   try {

@@ -2,6 +2,8 @@
 import { availableParallelism, hostname, userInfo } from 'node:os';
 import { AuditLog, type Actor } from '../admin/audit-log.ts';
 import { CredentialService } from '../admin/credential-service.ts';
+import { GatewayWait } from '../admin/wait.ts';
+import { verifyKey, type VerificationView } from '../admin/verify-key.ts';
 import { KeyHasher } from '../keys/hasher.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -10,6 +12,7 @@ import { createLogger, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
+import { kongConsumers } from './kong-consumers.ts';
 import { LocalCredentials, type Credentials, type CredentialSession } from './credentials.ts';
 import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
 import type { SqlEngine } from '../store/sql/engine.ts';
@@ -98,7 +101,20 @@ export class CliSession implements CredentialSession {
   }
 
   async credentials(): Promise<Credentials> {
-    return new LocalCredentials(await this.service(), this.actor);
+    const [store, service] = [await this.store(), await this.service()];
+    return new LocalCredentials({
+      service,
+      gateways: new GatewayWait(store),
+      actor: this.actor,
+      prefix: this.config.keys.prefix,
+      verify: (key) => this.verify(key),
+      ...(this.config.kong === undefined ? {} : { consumers: kongConsumers(this.config.kong) }),
+    });
+  }
+
+  async verify(key: string): Promise<VerificationView> {
+    const deps = { store: await this.store(), peppers: await this.rememberedPeppers() };
+    return verifyKey(key, this.config.keys.prefix, { ...deps, hasher: this.hasher, logger: this.logger });
   }
 
   auditLog(): AuditLog {

@@ -5,6 +5,7 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { HkaError } from './errors.ts';
 import { parseRfc3339 } from './rfc3339.ts';
+import { isUuid } from './uuid.ts';
 
 export interface Violation {
   /** Where: `server.socket_mode`, `credentials[3].hash`. Empty for the whole document. */
@@ -33,7 +34,7 @@ function compile(schema: object): ValidateFunction {
     strict: true,
     formats: {
       'date-time': (text: string) => parseRfc3339(text) !== undefined,
-      uuid: /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i,
+      uuid: isUuid,
     },
   });
   ajv.addVocabulary([

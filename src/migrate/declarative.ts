@@ -7,6 +7,7 @@
  */
 import { HkaError } from '../lib/errors.ts';
 import { Secret } from '../lib/secret.ts';
+import { isUuid } from '../lib/uuid.ts';
 import { kindOf } from '../lib/validate.ts';
 import type { ConsumerRef } from '../store/record.ts';
 import { linesOf, parseYaml } from '../lib/yaml.ts';
@@ -40,7 +41,6 @@ export interface DeclarativeCredentials {
 type Mapping = Readonly<Record<string, unknown>>;
 
 const FORMAT_VERSIONS: readonly unknown[] = ['1.1', '2.1', '3.0', 1.1, 2.1, 3];
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const WITH_LINE = /^(?:keyauth_credentials\[\d+\]|consumers\[\d+\](?:\.keyauth_credentials\[\d+\])?)$/;
 const MAX_TAGS = 64;
 const MAX_TAG_LENGTH = 256;
@@ -104,7 +104,7 @@ class DeclarativeReader {
     }
     const { id, username, custom_id: customId } = value;
     const ref = consumerRef(
-      typeof id === 'string' && UUID.test(id) ? id : undefined,
+      typeof id === 'string' && isUuid(id) ? id : undefined,
       isUsername(username) ? username : undefined,
     );
     if (ref.id === undefined && ref.username === undefined) return;
@@ -138,7 +138,7 @@ class DeclarativeReader {
     }
     if (typeof named === 'string') {
       const found = this.#byId.get(named.toLowerCase()) ?? this.#byUsername.get(named);
-      return found ?? this.#unknown(UUID.test(named) ? { id: named } : { username: named }, path);
+      return found ?? this.#unknown(isUuid(named) ? { id: named } : { username: named }, path);
     }
     if (!isMapping(named)) {
       this.#problem(
@@ -216,7 +216,7 @@ class DeclarativeReader {
 
   #readId(id: unknown, path: string): string | undefined {
     if (isAbsent(id)) return undefined;
-    if (typeof id !== 'string' || !UUID.test(id)) {
+    if (typeof id !== 'string' || !isUuid(id)) {
       this.#problem(path, `id must be a UUID, found ${kindOfSafe(id)}`);
       return undefined;
     }
@@ -307,7 +307,7 @@ function keyFault(key: unknown): string | undefined {
 
 function consumerFaults(id: unknown, username: unknown): string[] {
   const faults: string[] = [];
-  if (!isAbsent(id) && !(typeof id === 'string' && UUID.test(id))) {
+  if (!isAbsent(id) && !(typeof id === 'string' && isUuid(id))) {
     faults.push(`its consumer's id must be a UUID, found ${kindOfSafe(id)}`);
   }
   if (!isAbsent(username) && !isUsername(username)) {

@@ -1,10 +1,12 @@
 /**
  * Tells the store that this gateway runs, and which changes it has acted upon in all of its processes: what `revoke --wait`
- * waits for. When that can't be written nothing else suffers; the operator is told that this gateway did not say so.
+ * waits for. When that can't be written nothing else suffers: the log says so and why, and who revokes is told that this
+ * gateway did not say so, or of no gateway at all.
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { toHkaError } from '../lib/errors.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import { GATEWAY_BEAT_MS, type Acknowledgements, type GatewayRef } from '../store/acknowledgements.ts';
 
@@ -17,6 +19,8 @@ export class Presence {
   #saying: Promise<void> | undefined;
   #again = false;
   #closed = false;
+  /** Why changes can't be acknowledged, as the log has it. */
+  #problem: string | undefined;
 
   /** `aloneMs`: see {@link GatewayRef}. `actedUpon` resolves when every process has acted upon what was announced so far. */
   constructor(store: Acknowledgements, aloneMs: number, actedUpon: () => Promise<void>, logger: Logger) {
@@ -46,6 +50,26 @@ export class Presence {
     }
   }
 
+  #acknowledged(): void {
+    if (this.#problem === undefined) return;
+    this.#problem = undefined;
+    this.#logger.info({}, 'changes are acknowledged again');
+  }
+
+  /** An outage the store tells of itself; a right that is missing, or a file system that is read-only, nobody else does. */
+  #failed(error: unknown): void {
+    const { code, message } = toHkaError(error);
+    if (code === 'HKA_STORE_UNAVAILABLE' || code === 'HKA_STORE_LOCKED' || this.#problem === message) {
+      this.#logger.debug({ err: describeError(error) }, 'a change could not be acknowledged');
+      return;
+    }
+    this.#problem = message;
+    this.#logger.warn(
+      { err: describeError(error), gateway: this.#gateway.name },
+      'this gateway acts upon changes, but can not say so: `keys revoke --wait` does not know of it, or waits in vain',
+    );
+  }
+
   async #run(): Promise<void> {
     try {
       while (this.#again) {
@@ -56,10 +80,11 @@ export class Presence {
         await nextTurn();
         await this.#actedUpon();
         await this.#store.acknowledge(this.#gateway, sequence);
+        this.#acknowledged();
       }
     } catch (error) {
       // The next beat tries again.
-      this.#logger.debug({ err: describeError(error) }, 'a change could not be acknowledged');
+      this.#failed(error);
     } finally {
       this.#saying = undefined;
     }

@@ -24,8 +24,25 @@ export interface Acknowledgements {
   leave(gateway: GatewayRef): Promise<void>;
   /** Those that have not said that they end, and may still let somebody in: see {@link GatewayRef.aloneMs}. */
   gateways(): Promise<readonly GatewayState[]>;
+  /** How often it is worth looking at {@link Acknowledgements.gateways}, in milliseconds. */
+  readonly lookMs: number;
+  /** Which gateways can't report, for people; undefined where every gateway can. */
+  readonly unseen?: string;
 }
+
+/** Number of the change that a gateway has acted upon which says of none that is known. */
+export const NO_KNOWN_CHANGE = -1;
 
 /** How often a gateway says at least that it is there. */
 export const GATEWAY_BEAT_MS = 10_000;
 export const GATEWAY_LIVE_MS = 3 * GATEWAY_BEAT_MS;
+
+/** Whether a gateway may still let somebody in. Both times are of one clock, the store's: clocks of machines differ. */
+export function isLive(saidAt: number, aloneMs: number, now: number): boolean {
+  return saidAt + aloneMs + GATEWAY_LIVE_MS > now;
+}
+
+/** Whether what a gateway has said is of no use any more. */
+export function isStale(saidAt: number, aloneMs: number, now: number): boolean {
+  return saidAt + aloneMs + 10 * GATEWAY_LIVE_MS < now;
+}

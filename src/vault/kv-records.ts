@@ -23,6 +23,8 @@ export interface VaultEntry {
   readonly version: number;
   /** Undefined when that version was deleted. */
   readonly data: Readonly<Record<string, unknown>> | undefined;
+  /** When it was written, by Vault's clock, in milliseconds since the Unix epoch. */
+  readonly writtenAt?: number;
 }
 
 type Capability = 'read' | 'create and update' | 'list' | 'delete';
@@ -155,7 +157,8 @@ function entryOf(body: VaultBody, full: readonly string[]): VaultEntry {
       `${full.join('/')}: the answer is not an entry of a KV mount of version 2`,
     );
   }
-  return { version, data: data ?? undefined };
+  const writtenAt = isObject(metadata) ? Date.parse(String(metadata['created_time'])) : Number.NaN;
+  return { version, data: data ?? undefined, ...(Number.isNaN(writtenAt) ? {} : { writtenAt }) };
 }
 
 /** The same characters as in references. */

@@ -1,5 +1,6 @@
 /** `admin` and `admin-token create` as an operator runs them: as processes, with a real store, through kills and restarts. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { Agent } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -85,6 +86,69 @@ test('without a word of configuration it serves on a socket of its own, and ends
   assert.not.match(admin.output(), String(issued.json['key']));
   const log = await installation.run(['audit-log', 'verify']);
   assert.is(log.status, 0, log.stdout);
+});
+
+test('tokens are read again when the file changes and on SIGHUP, connections stay, and a bad file changes nothing', async () => {
+  const make = async (name: string): Promise<{ token: string; entry: object }> => {
+    const made = await installation.run([
+      'admin-token',
+      'create',
+      '--name',
+      name,
+      '--role',
+      'auditor',
+      '--json',
+    ]);
+    assert.is(made.status, 0, made.stderr);
+    return JSON.parse(made.stdout) as { token: string; entry: object };
+  };
+  const [first, second] = [await make('first'), await make('second')];
+  const before = readFileSync(installation.config, 'utf8');
+  const port = await freePort();
+  const configure = (...entries: object[]): void =>
+    writeFileSync(
+      installation.config,
+      `${before}admin: {listen: "127.0.0.1:${port}", tokens: ${JSON.stringify(entries)}}\n`,
+    );
+  configure(first.entry);
+  const admin = await start();
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const status = async ({ token }: { token: string }): Promise<number> => {
+    const connection = { host: '127.0.0.1', port, agent };
+    const { status: code } = await exchange('GET', '/hashed-key-auths', { token, connection });
+    return code;
+  };
+  const sockets = new Set<unknown>();
+  agent.on('free', (socket) => sockets.add(socket));
+  assert.equal([await status(first), await status(second)], [200, 401]);
+
+  configure(first.entry, second.entry);
+  await eventually('the second one is good', async () => (await status(second)) === 200);
+  assert.is(await status(first), 200);
+  configure(second.entry);
+  await eventually('the first one is good no more', async () => (await status(first)) === 401);
+
+  for (const bad of ['admin: {listen: [', `admin: {listen: "127.0.0.1:${port}", tokens: []}`]) {
+    const refusals = admin.output().split('the admin tokens before stay').length;
+    writeFileSync(installation.config, `${before}${bad}\n`);
+    await eventually(
+      'it is refused',
+      () => admin.output().split('the admin tokens before stay').length > refusals,
+    );
+    assert.equal([await status(first), await status(second)], [401, 200]);
+    admin.child.kill('SIGHUP');
+    await eventually(
+      'SIGHUP says so once more',
+      () => admin.output().split('the admin tokens before stay').length > refusals + 1,
+    );
+  }
+  configure(first.entry);
+  admin.child.kill('SIGHUP');
+  await eventually('it is mended', async () => (await status(first)) === 200);
+  assert.is(sockets.size, 1, 'all of it over one connection');
+  agent.destroy();
+  for (const { token } of [first, second]) assert.not.match(admin.output(), token);
+  assert.is(await admin.end('SIGTERM'), 0);
 });
 
 test('a request that was answered by nobody, because the service was killed, is safely sent again', async () => {

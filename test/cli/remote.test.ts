@@ -76,10 +76,59 @@ test('over the Unix socket: issue, list, show, rotate, update, revoke and delete
   assert.is((await remote(['keys', 'rotate', id], url)).status, 6);
   assert.is((await remote(['keys', 'delete', id, '--yes'], url)).status, 0);
   assert.is((await remote(['keys', 'show', id], url)).status, 3);
-  assert.is((await remote(['keys', 'revoke', id, '--wait'], url)).status, 2);
   const log = await installation.run(['audit-log', 'show', '--json']);
   assert.match(log.stdout, '"actor":"unix"');
   assert.not.match(log.stdout, key);
+});
+
+test('`revoke --wait` and `delete --wait` say the same over HTTP as on the store', async () => {
+  await startAdmin();
+  const url = `unix:${join(installation.folder, 'admin.sock')}`;
+  const none = await installation.issue('alice');
+  const unseen = await remote(['keys', 'revoke', none.id, '--wait'], url);
+  assert.is(unseen.status, 0, unseen.stderr);
+  assert.match(unseen.stderr, 'no gateway reports to this store');
+  const served = await installation.serve();
+  const shapes: string[] = [];
+  for (const run of [
+    (args: readonly string[]) => installation.run(args),
+    (args: readonly string[]) => remote(args, url),
+  ]) {
+    const [revoked, deleted] = [await installation.issue('alice'), await installation.issue('alice')];
+    const done = [
+      await run(['keys', 'revoke', revoked.id, '--wait']),
+      await run(['keys', 'revoke', revoked.id, '--wait', '--json']),
+      await run(['keys', 'delete', deleted.id, '--yes', '--wait', '--json']),
+    ];
+    for (const { status, stderr } of done) assert.is(status, 0, stderr);
+    assert.match(
+      done[0]?.stdout ?? '',
+      new RegExp(`GATEWAY +REFUSES IT AFTER\\n\\S+:${served.child.pid} +\\d+ ms`),
+    );
+    const text = done.map(({ stdout }) => stdout).join('');
+    shapes.push(
+      text
+        .replaceAll(revoked.id, 'ID')
+        .replaceAll(deleted.id, 'ID')
+        .replaceAll(/ +\d+ ms/g, ' N ms')
+        .replaceAll(/"delay_ms":\d+/g, '"delay_ms":N')
+        .replaceAll(/20\d\d-[0-9T:.-]+Z/g, 'TIME'),
+    );
+  }
+  assert.is(shapes[0], shapes[1]);
+  served.child.kill('SIGSTOP');
+  const silent = await installation.issue('alice');
+  const waited = await remote(['keys', 'revoke', silent.id, '--wait', '--json'], url);
+  served.child.kill('SIGCONT');
+  assert.is(waited.status, 5, waited.stderr);
+  const { acknowledged, gateways } = JSON.parse(waited.stdout) as {
+    acknowledged: boolean;
+    gateways: object[];
+  };
+  assert.equal(
+    [acknowledged, gateways.map((one) => ({ ...one, gateway: '' }))],
+    [false, [{ gateway: '', delay_ms: null }]],
+  );
 });
 
 test('more credentials than a page holds are all listed', async () => {

@@ -1,5 +1,6 @@
 /** A store in memory for tests of what stands above a store; what a store itself must do is in test/store/conformance.ts. */
 import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../../src/store/changes.ts';
+import type { Acknowledgements } from '../../src/store/acknowledgements.ts';
 import { pageOf } from '../../src/store/query.ts';
 import { indexToken, keysOf, publicIdsOf, type CredentialRecord } from '../../src/store/record.ts';
 import type {
@@ -19,6 +20,8 @@ import type { HkaError } from '../../src/lib/errors.ts';
 
 export class MemoryStore implements CredentialStore {
   readonly kind = 'file';
+  /** Set where gateways are to report. */
+  acknowledgements?: Acknowledgements;
   readonly uses = new Map<string, Usage>();
   readonly records = new Map<string, CredentialRecord>();
   readonly #listeners = new Set<(change: StoreChange) => void>();

@@ -25,6 +25,7 @@ function gateway(actedUpon: () => Promise<void>): {
       return Promise.resolve();
     },
     gateways: () => Promise.resolve([]),
+    lookMs: 10,
   };
   return { presence: new Presence(store, 1000, actedUpon, silentLogger), said, store, left: () => left };
 }

@@ -8,6 +8,10 @@ import { formatPhc } from '../../src/keys/phc.ts';
 import { HkaError, type ErrorCode } from '../../src/lib/errors.ts';
 import { indexToken, type CredentialRecord } from '../../src/store/record.ts';
 import type { CredentialQuery, CredentialStore, StoreChange } from '../../src/store/store.ts';
+import { waitForGateways } from '../../src/admin/wait.ts';
+import type { Acknowledgements, GatewayRef } from '../../src/store/acknowledgements.ts';
+import { Presence } from '../../src/runtime/presence.ts';
+import { silentLogger } from '../../src/lib/logger.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { suite } from '../helpers/suite.ts';
 
@@ -78,6 +82,11 @@ export async function rejection(code: ErrorCode, work: Promise<unknown>): Promis
     return error;
   }
   throw new Error(`expected ${code}, but it resolved with ${typeof outcome}`);
+}
+
+function acknowledgementsOf({ acknowledgements }: CredentialStore): Acknowledgements {
+  if (acknowledgements === undefined) throw new Error('every store of ours has them');
+  return acknowledgements;
 }
 
 function ids(records: readonly CredentialRecord[]): string[] {
@@ -642,6 +651,84 @@ export function storeConformance(
       }
     }
     assert.is((await collect(await another())).length, 1);
+  });
+
+  on('says which gateways have acted upon a change', async ({ store, another }) => {
+    const admin = acknowledgementsOf(store);
+    const gatewayStore = await another();
+    const gateway = acknowledgementsOf(gatewayStore);
+    const [quick, slow] = ['quick', 'slow'].map((called) => ({
+      id: randomUUID(),
+      name: called,
+      aloneMs: 300_000,
+    }));
+    assert.ok(quick && slow);
+    assert.equal(await admin.gateways(), []);
+    const record = issuedRecord();
+    await store.insert([record]);
+    await eventually('the gateway has it', async () => (await gatewayStore.get(record.id)) !== undefined);
+    for (const ref of [slow, quick]) await gateway.acknowledge(ref, gateway.sequence);
+    assert.equal(
+      (await admin.gateways()).map(({ sequence: _sequence, ...ref }) => ref),
+      [quick, slow],
+      'in the order of their names',
+    );
+    const reached = async ({ id }: GatewayRef): Promise<boolean> =>
+      (await admin.gateways()).some((one) => one.id === id && one.sequence >= admin.sequence);
+    await eventually('both have acted upon it', async () => {
+      for (const ref of [slow, quick]) await gateway.acknowledge(ref, gateway.sequence);
+      return (await reached(quick)) && (await reached(slow));
+    });
+
+    gatewayStore.onChange(() => void gateway.acknowledge(quick, gateway.sequence));
+    await store.update(record.id, { revokedAt: CREATED });
+    const waited = await waitForGateways(admin, 200);
+    assert.equal(
+      waited.gateways.map((one) => [one.gateway, typeof one.delayMs]),
+      [
+        ['quick', 'number'],
+        ['slow', 'undefined'],
+      ],
+    );
+    assert.ok((await gatewayStore.get(record.id))?.revokedAt !== undefined, 'it had acted when it said so');
+    // One that opens later knows as well what the gateways use.
+    const later = acknowledgementsOf(await another());
+    assert.equal(
+      (await later.gateways()).map((one) => [one.name, one.sequence >= later.sequence]),
+      [
+        ['quick', true],
+        ['slow', false],
+      ],
+    );
+    await gateway.leave(slow);
+    assert.equal(
+      (await admin.gateways()).map((one) => one.name),
+      ['quick'],
+    );
+  });
+
+  on('a gateway that has acknowledged a change knows it', async ({ store, another }) => {
+    const admin = acknowledgementsOf(store);
+    const gatewayStore = await another();
+    const gateway = acknowledgementsOf(gatewayStore);
+    const presence = new Presence(gateway, 300_000, () => Promise.resolve(), silentLogger);
+    gatewayStore.onChange(() => presence.say());
+    await eventually('it is there', async () => (await admin.gateways()).length === 1);
+    const record = issuedRecord();
+    await store.insert([record]);
+    for (let round = 1; round <= 10; round += 1) {
+      const changed = `n${round}`;
+      await store.update(record.id, { name: changed });
+      const { gateways, heard } = await waitForGateways(admin, 20_000);
+      assert.ok(heard);
+      assert.equal(
+        gateways.map(({ delayMs }) => typeof delayMs),
+        ['number'],
+      );
+      assert.is((await gatewayStore.get(record.id))?.name, changed);
+    }
+    await presence.close();
+    assert.equal(await admin.gateways(), [], 'it has signed off');
   });
 
   on('says that it is well, and live', async ({ store }) => {

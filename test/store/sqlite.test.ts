@@ -1,5 +1,16 @@
 /** What only SQLite does: one file, several processes, a disk that is full. */
-import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
@@ -13,16 +24,16 @@ import type { CredentialStore, StoreChange } from '../../src/store/store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { suite } from '../helpers/suite.ts';
 import { collect, importedRecord, issuedRecord, publicIdOf, rejection } from './conformance.ts';
-import { recordingLogger } from './file-fixture.ts';
+import { recordingLogger, type LogLine } from './file-fixture.ts';
 import { mountTmpfs, whyNoMount } from './machine.ts';
 import { openSqliteFixture } from './sql-fixture.ts';
 
 const test = suite('the SQLite store');
 
-function storeAt(path: string, pollMs = 20): CredentialStore {
+function storeAt(path: string, pollMs = 20, log: LogLine[] = []): CredentialStore {
   return openSqlStore({
     engine: new SqliteEngine({ path, pollMs }),
-    logger: recordingLogger([]),
+    logger: recordingLogger(log),
     checkHash: (phc) => void parsePhc(phc),
   });
 }
@@ -163,6 +174,70 @@ test('a backup that is put in place by renaming it is noticed, and used from the
   await fixture.dispose();
 });
 
+/** Moves the database and what SQLite keeps beside it, as when a volume goes away and comes back. */
+function move(from: string, to: string): void {
+  for (const suffix of ['', '-wal', '-shm']) {
+    if (existsSync(from + suffix)) renameSync(from + suffix, to + suffix);
+  }
+}
+
+test('a database that goes away is an outage, found out by itself; back again, what was changed meanwhile counts', async () => {
+  const fixture = await openSqliteFixture();
+  const [kept, revoked] = [issuedRecord(), issuedRecord()];
+  await fixture.store.insert([kept, revoked]);
+  const log: LogLine[] = [];
+  const store = storeAt(fixture.path, 20, log);
+  await store.open();
+  await fixture.store.close();
+  const changes: StoreChange[] = [];
+  store.onChange((change) => changes.push(change));
+  const elsewhere = `${fixture.path}.away`;
+  move(fixture.path, elsewhere);
+  await eventually('it is noticed', () => !store.health().ok);
+  await rejection('HKA_STORE_UNAVAILABLE', store.get(kept.id));
+  await rejection('HKA_STORE_UNAVAILABLE', store.findByPublicId(publicIdOf(kept)));
+  await rejection('HKA_STORE_UNAVAILABLE', store.update(kept.id, { name: 'x' }));
+  assert.is(log.filter(({ message }) => message.includes('out of reach')).length, 1, 'said once');
+  const raw = new Database(elsewhere);
+  raw.prepare('update credentials set revoked_at = 5, version = 2 where id = ?').run(revoked.id);
+  raw.close();
+  changes.length = 0;
+  move(elsewhere, fixture.path);
+  await eventually('it is well again', () => store.health().ok);
+  assert.ok(
+    changes.some(({ kind }) => kind === 'all'),
+    'whoever remembers anything is told',
+  );
+  assert.equal(await store.get(kept.id), kept);
+  assert.is((await store.get(revoked.id))?.revokedAt, 5);
+  assert.is((await store.update(kept.id, { name: 'y' })).name, 'y');
+  assert.ok(log.some(({ message }) => message === 'the database is back'));
+  await store.close();
+  await fixture.dispose();
+});
+
+test('a disk that gives back something else is an outage, and one that is mended none', async () => {
+  const fixture = await openSqliteFixture();
+  const record = issuedRecord();
+  await fixture.store.insert([record]);
+  const raw = new Database(fixture.path);
+  // In one turn, so that no look comes between: a commit, after which what was read before counts no longer, and the damage.
+  raw.exec('update store_state set sequence = sequence + 1');
+  raw.exec('pragma wal_checkpoint(truncate)');
+  const good = readFileSync(fixture.path);
+  const file = openSync(fixture.path, 'r+');
+  writeSync(file, Buffer.alloc(good.length, 0xa5), 0, good.length, 0);
+  await eventually('it is noticed', () => !fixture.store.health().ok);
+  await rejection('HKA_STORE_UNAVAILABLE', fixture.store.get(record.id));
+  writeSync(file, good, 0, good.length, 0);
+  closeSync(file);
+  await eventually('it is well again', () => fixture.store.health().ok);
+  assert.equal(await fixture.store.get(record.id), record);
+  await fixture.store.update(record.id, { name: 'n' });
+  raw.close();
+  await fixture.dispose();
+});
+
 test('a gateway that says nothing more is waited for as long as it may let somebody in, and is named', async () => {
   const fixture = await openSqliteFixture();
   const { acknowledgements } = fixture.store;
@@ -179,7 +254,7 @@ test('a gateway that says nothing more is waited for as long as it may let someb
   await acknowledgements.leave(gateway('gone', 300_000));
   await fixture.store.insert([issuedRecord()]);
   assert.equal(
-    (await waitForGateways(acknowledgements, 50)).map(({ gateway: name, delayMs }) => [
+    (await waitForGateways(acknowledgements, 50)).gateways.map(({ gateway: name, delayMs }) => [
       name,
       delayMs === undefined ? 'not said' : 'said',
     ]),

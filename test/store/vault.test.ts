@@ -428,9 +428,79 @@ on('the documented policies grant what is needed, and the gateway no change', as
   assert.is((await admin.usage([record.id])).get(record.id)?.lastUsedAt, 5);
   await rejection('HKA_STORE_WRITE_FAILED', gateway.insert([issuedRecord()]));
   await rejection('HKA_STORE_WRITE_FAILED', gateway.remove(record.id));
+  const ref = { id: randomUUID(), name: 'gateway', aloneMs: 0 };
+  await gateway.acknowledgements?.acknowledge(ref, gateway.acknowledgements.sequence);
+  assert.equal(
+    (await admin.acknowledgements?.gateways())?.map(({ name }) => name),
+    ['gateway'],
+  );
+  await gateway.acknowledgements?.leave(ref);
+  assert.equal(await fixture.kv().list('gateways'), []);
   await admin.update(record.id, { name: 'x' });
   await admin.remove(record.id);
   assert.equal(await fixture.kv().list('usage'), []);
+});
+
+on(
+  'a gateway whose policy does not let it report says so, and which right it lacks',
+  async (fixture, server) => {
+    await fixture.store.insert([issuedRecord()]);
+    const policy = documentedPolicy('gateway', fixture.path).replaceAll(/.*gateways.*\n/g, '');
+    const vault = await fixture.login(await tokenFor(server, policy));
+    const store = fixture.unopened({ records: () => vault.records({ mount: MOUNT, path: fixture.path }) });
+    await store.open();
+    const { acknowledgements } = store;
+    assert.ok(acknowledgements);
+    const ref = { id: randomUUID(), name: 'gateway', aloneMs: 0 };
+    const error = await rejection('HKA_STORE_WRITE_FAILED', acknowledgements.acknowledge(ref, 1));
+    assert.match(
+      error.message,
+      `grant create and update on "secret/data/${fixture.path}/gateways/${ref.id}"`,
+    );
+    const refused = await rejection('HKA_STORE_UNAVAILABLE', acknowledgements.gateways());
+    assert.match(refused.message, `grant list on "secret/metadata/${fixture.path}/gateways"`);
+  },
+);
+
+on('a gateway that uses an earlier version of a malformed entry acknowledges nothing', async (fixture) => {
+  const [record, other] = [issuedRecord(), issuedRecord()];
+  await fixture.store.insert([record, other]);
+  const kv = fixture.kv();
+  const journal = await kv.read('changes');
+  const name = `${record.id}.1`;
+  const good = await kv.read(`credentials/${name}`);
+  assert.ok(journal?.data && good?.data);
+  await kv.write(`credentials/${name}`, { sequence: 2, credential: 'damaged' }, good.version);
+  const change = { sequence: 2, by: 'hand', added: false, entries: [name] };
+  const recent = [...(journal.data['recent'] as object[]), change];
+  await kv.write('changes', { ...journal.data, sequence: 2, recent, intent: [] }, journal.version);
+  await eventually('it is refused', () => fixture.store.health().problem !== undefined);
+  const { acknowledgements } = fixture.store;
+  const ref = { id: randomUUID(), name: 'gateway', aloneMs: 0 };
+  await rejection('HKA_STORE_CORRUPT', acknowledgements?.acknowledge(ref, 2) ?? Promise.resolve());
+});
+
+on('an acknowledgement of a change that a restored backup has undone counts for nothing', async (fixture) => {
+  const record = issuedRecord();
+  await fixture.store.insert([record]);
+  const kv = fixture.kv();
+  const { acknowledgements } = fixture.store;
+  assert.ok(acknowledgements);
+  const ref = { id: randomUUID(), name: 'gateway', aloneMs: 300_000 };
+  await acknowledgements.acknowledge(ref, 1);
+  const said = await kv.read(`gateways/${ref.id}`);
+  assert.ok(said?.data);
+  assert.is((await acknowledgements.gateways())[0]?.sequence, 1);
+  await kv.write(`gateways/${ref.id}`, { ...said.data, by: 'another history' }, said.version);
+  assert.is((await acknowledgements.gateways())[0]?.sequence, -1);
+  await kv.write(`gateways/${ref.id}`, { name: 5 }, said.version + 1);
+  assert.equal(
+    (await acknowledgements.gateways()).map(({ name, sequence }) => [name, sequence]),
+    [[ref.id, -1]],
+    'what can not be read is waited for',
+  );
+  await acknowledgements.acknowledge(ref, 1);
+  assert.is((await acknowledgements.gateways())[0]?.sequence, 1, 'it writes over what others have written');
 });
 
 on('keeps the last good version of a malformed entry until it is mended', async (fixture) => {

@@ -82,6 +82,32 @@ const keyProperties = {
   },
 } as const;
 
+const waitProperties = {
+  acknowledged: {
+    description:
+      'Whether every gateway that is known of has said in time that it refuses the key. There when it was waited for.',
+    type: 'boolean',
+  },
+  gateways: {
+    description: 'The gateways that run. There when it was waited for.',
+    type: 'array',
+    items: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['gateway', 'delay_ms'],
+      properties: {
+        gateway: text('Host and process.'),
+        delay_ms: {
+          description: 'How long after the change it said so, in milliseconds; null: it did not in time.',
+          type: ['integer', 'null'],
+          minimum: 0,
+        },
+      },
+    },
+  },
+  unseen: text('Which gateways may run without being listed; absent where every gateway can report.'),
+} as const;
+
 const closed = <Properties extends object>(
   $id: string,
   description: string,
@@ -121,6 +147,44 @@ export const ANSWERS = [
     'A credential with its new key.',
     { ...credentialProperties, ...keyProperties },
     [...credentialRequired, 'key_shown'],
+  ),
+  closed(
+    'RevokedCredential',
+    'A revoked credential and, when it was waited for, which gateways refuse it.',
+    { ...credentialProperties, ...waitProperties },
+    credentialRequired,
+  ),
+  closed(
+    'DeletedCredential',
+    'What became of a credential whose deletion was waited for.',
+    {
+      id: credentialProperties.id,
+      deleted: { description: 'Always true.', type: 'boolean' },
+      ...waitProperties,
+    },
+    ['id', 'deleted', 'acknowledged', 'gateways'],
+  ),
+  closed(
+    'Verification',
+    'What a key is.',
+    {
+      valid: { description: 'Whether it is good now.', type: 'boolean' },
+      id: credentialProperties.id,
+      consumer: credentialProperties.consumer,
+      reason: text(
+        'Why it is not: malformed, unknown, expired or revoked. A limited token hears unknown for all but malformed ones.',
+      ),
+    },
+    ['valid'],
+  ),
+  closed(
+    'ImportedHashes',
+    'How many were taken over.',
+    {
+      imported: count('How many.'),
+      consumers_checked: { description: 'Whether Kong was asked for the consumers.', type: 'boolean' },
+    },
+    ['imported', 'consumers_checked'],
   ),
   closed(
     'CredentialPage',
@@ -206,6 +270,10 @@ export type AnswerName =
   | 'Credential'
   | 'IssuedCredential'
   | 'RotatedCredential'
+  | 'RevokedCredential'
+  | 'DeletedCredential'
+  | 'Verification'
+  | 'ImportedHashes'
   | 'CredentialPage'
   | 'AuditPage'
   | 'Readiness'
@@ -220,7 +288,7 @@ const PROBLEM_TEXT: Readonly<Record<number, string>> = {
   408: 'The request came too slowly.',
   409: 'In conflict with what is there.',
   412: 'The credential has another version than If-Match names.',
-  413: 'The body is larger than 64 KiB.',
+  413: 'The body is larger than 64 KiB (4 MiB for hashes to be taken over).',
   415: 'The body is not JSON.',
   422: 'The Idempotency-Key was used for another request.',
   429: 'Too many requests.',

@@ -19,17 +19,19 @@ import { mayUse, type Principal } from './permissions.ts';
 import { faultOf, invalidField, problemOf, PROBLEM_TYPE } from './problems.ts';
 import { auditLogRoutes } from './routes/audit-log.ts';
 import { changeRoutes } from './routes/change.ts';
+import { importRoutes } from './routes/import.ts';
 import { issueRoutes } from './routes/issue.ts';
 import { readRoutes } from './routes/read.ts';
 import { rotateRoutes } from './routes/rotate.ts';
 import { statusRoutes } from './routes/status.ts';
-import { TokenVerifier, type StoredToken } from './tokens.ts';
+import { verifyRoutes } from './routes/verify.ts';
+import type { TokenVerifier } from './tokens.ts';
 import { validatorFor } from './validation.ts';
 
 export interface AppOptions {
   readonly version: string;
-  readonly tokens: readonly StoredToken[];
-  /** Whether whoever gets through is admin: a Unix socket, and no tokens. */
+  readonly tokens: TokenVerifier;
+  /** Whether whoever gets through is admin where there are no tokens: on a Unix socket. */
   readonly trustsPeer: boolean;
   readonly rateLimitPerSecond: number;
 }
@@ -42,6 +44,8 @@ const ROUTES: readonly Routes[] = [
   issueRoutes,
   changeRoutes,
   rotateRoutes,
+  verifyRoutes,
+  importRoutes,
   auditLogRoutes,
   statusRoutes,
 ];
@@ -128,13 +132,14 @@ function takeJsonOnly(app: FastifyInstance): void {
 
 /** Who is it, are they sending too much, may they? In this order, before anything else of the request is looked at. */
 function guard(options: AppOptions, deps: AdminDeps) {
-  const tokens = new TokenVerifier(options.tokens, deps);
+  const { tokens } = options;
   const perSecond = options.rateLimitPerSecond;
   const buckets = new Buckets({ burst: perSecond * 2, perSecond, maxEntries: 10_000 }, deps.clock);
 
   const principalFor = async (request: FastifyRequest): Promise<Principal> => {
     const from = addressOf(request.raw);
-    if (options.trustsPeer) return { actor: { name: 'unix', from }, role: 'admin', reach: {} };
+    if (options.trustsPeer && tokens.size === 0)
+      return { actor: { name: 'unix', from }, role: 'admin', reach: {} };
     const { name, role, consumers, tags } = await tokens.verify(request.headers.authorization, from);
     return {
       actor: { name: `token:${name}`, from },

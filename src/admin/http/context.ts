@@ -9,13 +9,15 @@ import type { Logger } from '../../lib/logger.ts';
 import type { KeyHasher } from '../../keys/hasher.ts';
 import type { PepperRing } from '../../keys/pepper.ts';
 import { notFound } from '../../store/changes.ts';
-import type { CredentialRecord } from '../../store/record.ts';
+import type { ConsumerRef, CredentialRecord } from '../../store/record.ts';
 import type { StoreHealth } from '../../store/store.ts';
 import type { AuditLog } from '../audit-log.ts';
 import type { CredentialService } from '../credential-service.ts';
-import type { ConsumerDirectory } from './consumers.ts';
+import type { GatewayWait } from '../wait.ts';
+import { consumerAsGiven, type ConsumerDirectory } from '../consumers.ts';
+import type { VerificationView } from '../verify-key.ts';
 import type { AdminMetrics } from './metrics.ts';
-import { reaches, type Permission, type Principal } from './permissions.ts';
+import { reaches, reachesConsumer, type Permission, type Principal } from './permissions.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -30,6 +32,8 @@ declare module 'fastify' {
 export interface AdminDeps {
   readonly service: CredentialService;
   readonly audit: AuditLog;
+  /** For those who want to hear when a change counts everywhere. */
+  readonly gateways: GatewayWait;
   readonly peppers: () => Promise<PepperRing>;
   /** For tokens. */
   readonly hasher: KeyHasher;
@@ -38,6 +42,7 @@ export interface AdminDeps {
   readonly storeHealth: () => StoreHealth;
   /** Throws when the pepper can't be read now. */
   readonly checkPepper: () => Promise<void>;
+  readonly verify: (key: string) => Promise<VerificationView>;
   /** Absent: consumers are taken as given. */
   readonly consumers?: ConsumerDirectory;
 }
@@ -63,6 +68,19 @@ export async function reachable(
   const record = await service.get(id);
   if (!reaches(reach, record)) throw notFound(id);
   return record;
+}
+
+/** A consumer that the token does not reach is as one that is not there. */
+export async function consumerFor(
+  { consumers }: AdminDeps,
+  { reach }: Principal,
+  text: string,
+): Promise<ConsumerRef> {
+  const consumer = consumers === undefined ? consumerAsGiven(text) : await consumers.find(text);
+  if (consumer === undefined || !reachesConsumer(reach, consumer)) {
+    throw new HkaError('HKA_CONSUMER_NOT_FOUND', 'there is no such consumer');
+  }
+  return consumer;
 }
 
 export function headerOf(request: FastifyRequest, name: 'idempotency-key' | 'if-match'): string | undefined {

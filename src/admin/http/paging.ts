@@ -3,13 +3,13 @@
  * comes back, as they may send anything. A limited token's page is made of what it reaches, so the store may have to be read
  * on for it; one request reads a bounded number of records, and a page may be short and still have a next one.
  */
+import { isUuid } from '../../lib/uuid.ts';
 import type { CredentialRecord } from '../../store/record.ts';
 import type { CredentialQuery } from '../../store/store.ts';
 import type { CredentialService } from '../credential-service.ts';
-import { consumerAsGiven } from './consumers.ts';
+import { consumerAsGiven } from '../consumers.ts';
 import { isLimited, reaches, type Reach } from './permissions.ts';
 import { invalidField } from './problems.ts';
-import { isUuid } from './schemas.ts';
 
 export function offsetOf(id: string): string {
   return Buffer.from(id).toString('base64url');

@@ -5,9 +5,9 @@
  * A limited token (`consumers`, `tags`) sees and touches only credentials within its reach; all others are as if they were
  * not there. The audit log is not divided by consumer, so limited tokens never get it.
  */
+import { isUuid } from '../../lib/uuid.ts';
 import type { ConsumerRef, CredentialRecord } from '../../store/record.ts';
 import type { Actor } from '../audit-log.ts';
-import { isUuid } from './schemas.ts';
 
 /** `public`: without a token. `any`: with any token. */
 export type Permission =
@@ -19,6 +19,8 @@ export type Permission =
   | 'credentials:rotate'
   | 'credentials:revoke'
   | 'credentials:delete'
+  | 'credentials:verify'
+  | 'credentials:import'
   | 'audit-log:read'
   | 'metrics:read';
 
@@ -33,6 +35,8 @@ const PERMISSIONS: Readonly<Record<Role, readonly Permission[]>> = {
     'credentials:rotate',
     'credentials:revoke',
     'credentials:delete',
+    'credentials:verify',
+    'credentials:import',
     'audit-log:read',
     'metrics:read',
   ],
@@ -42,6 +46,7 @@ const PERMISSIONS: Readonly<Record<Role, readonly Permission[]>> = {
     'credentials:update',
     'credentials:rotate',
     'credentials:revoke',
+    'credentials:verify',
   ],
   auditor: ['credentials:read', 'audit-log:read', 'metrics:read'],
 };

@@ -55,7 +55,10 @@ export function invalidField(path: string, message: string): HkaError {
 }
 
 const FRAMEWORK: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: ['HKA_BODY_TOO_LARGE', 'the body is larger than 64 KiB'],
+  FST_ERR_CTP_BODY_TOO_LARGE: [
+    'HKA_BODY_TOO_LARGE',
+    'the body is larger than 64 KiB, or than 4 MiB where hashes are taken over',
+  ],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['HKA_MEDIA_TYPE', 'the body must be application/json'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: [
     'HKA_REQUEST_INVALID',

@@ -7,11 +7,6 @@ import { STATES } from '../../store/record.ts';
 import { MAX_OVERLAP_MS } from '../credential-service.ts';
 
 const PRINTABLE = '^[^\\u0000-\\u001f\\u007f]+$';
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
-export function isUuid(text: string): boolean {
-  return UUID.test(text);
-}
 
 const name = {
   description: 'A name for people.',
@@ -175,8 +170,22 @@ export const rotateBody = {
   },
 } as const;
 
+const waitSeconds = {
+  description:
+    'Wait so long at most until every gateway has said that it refuses the key, and tell how long each took.',
+  type: 'integer',
+  minimum: 1,
+  maximum: 20,
+} as const;
+
+export const deleteQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { wait_seconds: waitSeconds },
+} as const;
+
 export const revokeBody = {
-  description: 'Why.',
+  description: 'Why, and whether to wait.',
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -187,8 +196,75 @@ export const revokeBody = {
       maxLength: 1024,
       pattern: PRINTABLE,
     },
+    wait_seconds: waitSeconds,
   },
 } as const;
+
+export const verifyBody = {
+  description: 'The key.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['key'],
+  minProperties: 1,
+  properties: {
+    key: {
+      description: 'The key, as a client would send it.',
+      type: 'string',
+      minLength: 1,
+      maxLength: 4096,
+    },
+  },
+} as const;
+
+export const importBody = {
+  description: 'The hashes.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['credentials'],
+  minProperties: 1,
+  properties: {
+    credentials: {
+      description: 'One for each hash.',
+      type: 'array',
+      minItems: 1,
+      maxItems: 20_000,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['consumer', 'hash', 'key_start'],
+        properties: {
+          consumer,
+          hash: { description: 'argon2id, as a PHC string.', type: 'string', minLength: 1, maxLength: 1024 },
+          key_start: {
+            description: 'What the key begins with, by which its hash is found.',
+            type: 'string',
+            minLength: 6,
+            maxLength: 64,
+          },
+          id: { description: 'Id of the credential. Default: a new one.', type: 'string', format: 'uuid' },
+          name,
+          tags,
+          expires_at: time('From when on its key is refused. Default: never.'),
+        },
+      },
+    },
+  },
+} as const;
+
+export interface VerifyBody {
+  readonly key: string;
+}
+export interface ImportBody {
+  readonly credentials: readonly {
+    readonly consumer: string;
+    readonly hash: string;
+    readonly key_start: string;
+    readonly id?: string;
+    readonly name?: string;
+    readonly tags?: readonly string[];
+    readonly expires_at?: string;
+  }[];
+}
 
 export interface ConsumerParams {
   readonly consumer: string;
@@ -228,4 +304,8 @@ export interface RotateBody {
 }
 export interface RevokeBody {
   readonly reason?: string;
+  readonly wait_seconds?: number;
+}
+export interface DeleteQuery {
+  readonly wait_seconds?: number;
 }

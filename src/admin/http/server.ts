@@ -23,7 +23,7 @@ import { bindFault, SocketFile } from '../../lib/socket-file.ts';
 import { addressOf, createApp, requestIdOf } from './app.ts';
 import type { AdminDeps } from './context.ts';
 import { problemOf, PROBLEM_TYPE } from './problems.ts';
-import type { StoredToken } from './tokens.ts';
+import { TokenVerifier, type StoredToken } from './tokens.ts';
 
 export interface TlsFiles {
   /** PEM texts. */
@@ -69,6 +69,7 @@ export class AdminServer {
   readonly #allow: AddressList | undefined;
   readonly #servers = new Set<Server>();
   readonly #socket: SocketFile | undefined;
+  readonly #tokens: TokenVerifier;
   #app: FastifyInstance | undefined;
   #check: NodeJS.Timeout | undefined;
 
@@ -79,6 +80,7 @@ export class AdminServer {
       throw new HkaError('HKA_CONFIG_INVALID', 'TCP needs tokens, and beyond loopback TLS as well');
     }
     this.#options = options;
+    this.#tokens = new TokenVerifier(tokens, deps);
     this.#deps = deps;
     this.#timeouts = timeouts ?? TIMEOUTS;
     this.#allow = allow === undefined ? undefined : new AddressList(allow);
@@ -96,22 +98,30 @@ export class AdminServer {
 
   /** Resolves when requests are served. Throws HKA_SOCKET, HKA_CONFIG_INVALID. */
   async listen(): Promise<void> {
-    const { version, tokens, rateLimitPerSecond, listen } = this.#options;
+    const { version, rateLimitPerSecond, listen } = this.#options;
     await this.#socket?.claim();
     this.#app = await createApp(
-      { version, tokens, rateLimitPerSecond, trustsPeer: listen.kind === 'unix' && tokens.length === 0 },
+      { version, tokens: this.#tokens, rateLimitPerSecond, trustsPeer: listen.kind === 'unix' },
       this.#deps,
     );
     await this.#open();
     const where =
       listen.kind === 'unix' ? { socket: listen.path } : { address: listen.host, port: this.port };
     this.#deps.logger.info(
-      { ...where, tls: this.#options.tls !== undefined, tokens: tokens.length },
+      { ...where, tls: this.#options.tls !== undefined, tokens: this.#tokens.size },
       'listening',
     );
     if (this.#socket !== undefined) {
       this.#check = setInterval(() => void this.#replaceIfMissing(), SOCKET_CHECK_MS).unref();
     }
+  }
+
+  /** Takes these tokens from the next request on; connections stay. Throws HKA_CONFIG_INVALID; then those before stay. */
+  useTokens(tokens: readonly StoredToken[]): void {
+    if (this.#options.listen.kind === 'tcp' && tokens.length === 0) {
+      throw new HkaError('HKA_CONFIG_INVALID', 'admin.tokens are missing: over TCP there must be one');
+    }
+    this.#tokens.use(tokens);
   }
 
   /** Stops accepting, lets requests in flight finish, then closes everything. */

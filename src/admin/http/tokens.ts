@@ -56,7 +56,7 @@ const MAX_REMEMBERED = 1000;
 const BEARER = /^Bearer +([!-~]+)$/i;
 
 export class TokenVerifier {
-  readonly #tokens: ReadonlyMap<string, StoredToken>;
+  #tokens: ReadonlyMap<string, StoredToken>;
   readonly #deps: TokenDeps;
   readonly #failures: Buckets;
   /** Verified tokens, under a hash with a random value of this process; see keys/verification-cache.ts. */
@@ -68,6 +68,17 @@ export class TokenVerifier {
     this.#tokens = new Map(tokens.map((token) => [token.publicId, token]));
     this.#deps = deps;
     this.#failures = new Buckets(FAILURES, deps.clock);
+  }
+
+  /** Whether there is any. */
+  get size(): number {
+    return this.#tokens.size;
+  }
+
+  /** Takes these in place of those before, from the next request on. */
+  use(tokens: readonly StoredToken[]): void {
+    this.#tokens = new Map(tokens.map((token) => [token.publicId, token]));
+    this.#verified.clear();
   }
 
   /**
@@ -106,8 +117,11 @@ export class TokenVerifier {
       this.#inFlight.set(slot, verification);
     }
     if (!(await verification)) return undefined;
-    this.#verified.set(slot, stored);
-    return stored;
+    // While it was being verified it may have been taken away, or given other rights.
+    const current = this.#tokens.get(stored.publicId);
+    if (current?.hash !== stored.hash || current.mac !== stored.mac) return undefined;
+    this.#verified.set(slot, current);
+    return current;
   }
 
   async #matches(text: string, stored: StoredToken): Promise<boolean> {

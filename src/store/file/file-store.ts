@@ -7,6 +7,7 @@
  * the file can grant access; nobody can break a running server with it.
  */
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { LRUCache } from 'lru-cache';
 import {
   removeStaleTemps,
   withFileLock,
@@ -16,6 +17,12 @@ import {
 } from '../../lib/atomic-file.ts';
 import { errnoOf, HkaError, toHkaError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
+import {
+  NO_KNOWN_CHANGE,
+  type Acknowledgements,
+  type GatewayRef,
+  type GatewayState,
+} from '../acknowledgements.ts';
 import type { CredentialRecord } from '../record.ts';
 import type {
   CredentialPatch,
@@ -33,6 +40,8 @@ import type {
 } from '../store.ts';
 import { ChangeListeners } from '../listeners.ts';
 import { pageOf } from '../query.ts';
+import { WriteQueue, type Batch } from '../write-queue.ts';
+import { AcknowledgementFiles } from './acknowledgement-files.ts';
 import { Draft } from './draft.ts';
 import { formatCredentials } from './emit.ts';
 import type { CheckHash } from './format.ts';
@@ -52,13 +61,9 @@ export interface FileStoreOptions {
   readonly checkHash: CheckHash;
 }
 
-/** A change that waits to be written together with others. */
-interface PendingWrite {
-  /** Applies it, and returns what then tells the caller. */
-  readonly apply: (draft: Draft) => () => void;
-  readonly fail: (error: unknown) => void;
-}
-
+/** Texts that are remembered by their digests. */
+const KEPT_VERSIONS = 1000;
+const LOOK_MS = 20;
 /** Attempts at a write whose file is changed, each time, by a program that does not know the lock. */
 const WRITE_ATTEMPTS = 5;
 
@@ -70,15 +75,25 @@ export function openFileStore(options: FileStoreOptions): CredentialStore {
 
 class FileStore implements CredentialStore {
   readonly kind = 'file';
+  readonly acknowledgements: Acknowledgements;
   readonly #options: FileStoreOptions;
   readonly #usageFile: UsageFile;
   readonly #listeners: ChangeListeners;
+  readonly #acknowledged: AcknowledgementFiles;
   #open = false;
   #snapshot = Snapshot.empty;
   /** Of the text that the snapshot was made from. */
   #digest = '';
   /** Goes up with each new snapshot, so that a slow read can tell that it comes too late. */
   #generation = 0;
+  /** Counts the changes that were announced. */
+  #sequence = 0;
+  /** By the digest of a text that was in use, lately: of which change it was the outcome. And the other way round. */
+  readonly #sequences = new LRUCache<string, number>({ max: KEPT_VERSIONS });
+  readonly #digests = new LRUCache<number, string>({ max: KEPT_VERSIONS });
+  /** What the gateway in this process has said last. */
+  #said: { readonly gateway: GatewayRef; readonly sequence: number } | undefined;
+  #saying: Promise<void> = Promise.resolve();
   /** The version of the file that was looked at last, good or not. */
   #seen: Pick<FileVersion, 'signature' | 'settled'> | undefined;
   /** Why what is in the file now is not in use. */
@@ -86,13 +101,29 @@ class FileStore implements CredentialStore {
   #watcher: FileWatcher | undefined;
   #refreshing: Promise<void> | undefined;
   #refreshAgain = false;
-  #waiting: PendingWrite[] = [];
-  #writing: Promise<void> | undefined;
+  readonly #writes = new WriteQueue<Draft>({
+    commit: (batch) => withFileLock(this.#options.path, (lock) => this.#writeBatch(batch, lock)),
+  });
 
   constructor(options: FileStoreOptions) {
     this.#options = options;
     this.#usageFile = new UsageFile(options.path);
     this.#listeners = new ChangeListeners(options.logger);
+    this.#acknowledged = new AcknowledgementFiles(options.path);
+    const sequence = (): number => this.#sequence;
+    this.acknowledgements = {
+      get sequence() {
+        return sequence();
+      },
+      acknowledge: (gateway, reached) => this.#acknowledge(gateway, reached),
+      leave: (gateway) => {
+        this.#said = undefined;
+        return this.#inTurn(() => this.#acknowledged.remove(gateway));
+      },
+      gateways: () => this.#gateways(),
+      lookMs: LOOK_MS,
+      unseen: 'it may not write beside the credentials file, which its log tells of',
+    };
   }
 
   async open(): Promise<void> {
@@ -109,8 +140,9 @@ class FileStore implements CredentialStore {
   async close(): Promise<void> {
     this.#open = false;
     this.#watcher?.close();
-    await this.#writing;
+    await this.#writes.idle();
     await this.#refreshing;
+    await this.#saying;
   }
 
   health(): StoreHealth {
@@ -279,50 +311,56 @@ class FileStore implements CredentialStore {
     this.#seen = version;
     this.#generation += 1;
     this.#mended();
-    if (found === undefined) return { added: 0, changed: 0, removed: 0 };
+    if (found !== undefined) this.#sequence += 1;
+    this.#sequences.set(version.digest, this.#sequence);
+    this.#digests.set(this.#sequence, version.digest);
+    if (found === undefined) {
+      // Other comments, say: there is nothing to act upon, but whoever opens the file now knows only this text.
+      if (this.#said?.sequence === this.#sequence) {
+        void this.#acknowledge(this.#said.gateway, this.#sequence).catch(() => undefined);
+      }
+      return { added: 0, changed: 0, removed: 0 };
+    }
     const { change, ...counts } = found;
     this.#listeners.announce(change);
     return counts;
   }
 
-  #write<T>(change: (draft: Draft) => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#current();
-      this.#waiting.push({
-        apply: (draft) => {
-          try {
-            const result = change(draft);
-            return () => resolve(result);
-          } catch (error) {
-            return () => reject(error);
-          }
-        },
-        fail: reject,
-      });
-      this.#writing ??= this.#writeWaiting();
+  /** A gateway says which text it uses; each process numbers texts for itself. */
+  async #acknowledge(gateway: GatewayRef, sequence: number): Promise<void> {
+    this.#current();
+    this.#said = { gateway, sequence };
+    await this.#inTurn(async () => {
+      const digest = this.#digests.get(sequence);
+      if (digest !== undefined) await this.#acknowledged.write(gateway, digest);
     });
   }
 
-  /** Writes that came in while one was at work become one. */
-  async #writeWaiting(): Promise<void> {
-    try {
-      while (this.#waiting.length > 0) {
-        const batch = this.#waiting;
-        this.#waiting = [];
-        try {
-          const answers = await withFileLock(this.#options.path, (lock) => this.#writeBatch(batch, lock));
-          for (const answer of answers) answer();
-        } catch (error) {
-          for (const { fail } of batch) fail(error);
-        }
-      }
-    } finally {
-      // In the same turn as the last look at `#waiting`, as above.
-      this.#writing = undefined;
-    }
+  /** One after another: what was said last is what stays. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const mine = this.#saying.then(work);
+    this.#saying = mine.catch(() => undefined);
+    return mine;
   }
 
-  async #writeBatch(batch: readonly PendingWrite[], lock: HeldLock): Promise<readonly (() => void)[]> {
+  async #gateways(): Promise<readonly GatewayState[]> {
+    this.#current();
+    // A gateway may use a text that was not looked at here yet.
+    const said = await this.#acknowledged.read();
+    if (said.some(({ digest }) => digest !== undefined && !this.#sequences.has(digest)))
+      await this.#refresh();
+    return said.map(({ gateway, digest }) => ({
+      ...gateway,
+      sequence: (digest === undefined ? undefined : this.#sequences.get(digest)) ?? NO_KNOWN_CHANGE,
+    }));
+  }
+
+  async #write<T>(change: (draft: Draft) => T): Promise<T> {
+    this.#current();
+    return this.#writes.write(change);
+  }
+
+  async #writeBatch(batch: Batch<Draft>, lock: HeldLock): Promise<readonly (() => void)[]> {
     const { path, checkHash } = this.#options;
     await removeStaleTemps(path);
     for (let attempt = 1; ; attempt += 1) {

@@ -7,6 +7,7 @@
 import type { CredentialsFile } from '../../generated/types.ts';
 import { credentialsFileSchema } from '../../generated/schemas.ts';
 import { HkaError, messageOf } from '../../lib/errors.ts';
+import { isUuid } from '../../lib/uuid.ts';
 import { formatViolations, violationsOf, type Violation } from '../../lib/validate.ts';
 import type { CredentialRecord, KeyRecord, Lookup, PreviousKey } from '../record.ts';
 import { parseYaml } from '../../lib/yaml.ts';
@@ -19,7 +20,6 @@ export type CheckHash = (phc: string) => void;
 
 /** Faults listed in a message; of more only the number is given. */
 const MAX_LISTED = 20;
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const TIMES = ['created_at', 'expires_at', 'revoked_at'] as const;
 
 /** Throws HKA_STORE_CORRUPT, listing the faults. `path` names the file in messages. */
@@ -159,7 +159,7 @@ function describeViolation({ path, message }: Violation, document: unknown): Vio
   const place = /^credentials\[(\d+)\]/.exec(path);
   const row = place === null ? undefined : rowsOf(document)[Number(place[1])];
   const id = typeof row === 'object' && row !== null && 'id' in row ? row.id : undefined;
-  const known = typeof id === 'string' && UUID.test(id) ? ` (credential ${id})` : '';
+  const known = typeof id === 'string' && isUuid(id) ? ` (credential ${id})` : '';
   const safePath = /^(?:\.?[a-z_]{1,24}|\[\d+\])*/.exec(path)?.[0] ?? '';
   return {
     path: `${safePath}${safePath === path ? '' : '…'}${known}`,

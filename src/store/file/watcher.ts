@@ -87,10 +87,10 @@ export class FileWatcher {
   #warn(folder: string, error: unknown): void {
     if (this.#warned) return;
     this.#warned = true;
-    const { logger, pollMs } = this.#options;
+    const { path, logger, pollMs } = this.#options;
     logger.warn(
       { folder, problem: messageOf(error) },
-      `the credentials file can't be watched; it is looked at every ${pollMs} ms instead`,
+      `${basename(path)} can't be watched; it is looked at every ${pollMs} ms instead`,
     );
   }
 

@@ -61,6 +61,8 @@ const RETRY_MS = 500;
 /** How long a writer waits for another one. */
 const LOCK_WAIT_MS = 5000;
 const MAX_RETRY_PAUSE_MS = 50;
+/** A look at what gateways have said costs a millisecond. */
+const LOOK_MS = 10;
 
 export function openSqlStore(options: SqlStoreOptions): CredentialStore {
   return new SqlStore(options);
@@ -105,6 +107,7 @@ class SqlStore implements CredentialStore {
           await db.deleteFrom('gateways').where('id', '=', id).execute();
         }),
       gateways: () => this.#gateways(),
+      lookMs: LOOK_MS,
     };
   }
 
@@ -487,6 +490,7 @@ class SqlStore implements CredentialStore {
     const until = performance.now() + LOCK_WAIT_MS;
     for (let attempt = 0; ; attempt += 1) {
       const { writes } = this.#opened();
+      if (this.#outage !== undefined) throw this.#outage;
       try {
         return await writes.transaction().execute(work);
       } catch (error) {
@@ -536,7 +540,9 @@ class SqlStore implements CredentialStore {
   }
 
   async #reconnect(): Promise<void> {
-    this.#logger.warn({}, 'the database was replaced by another file; it is opened anew');
+    if (this.#outage === undefined) {
+      this.#logger.warn({}, 'the database is no longer the file that was opened; it is opened anew');
+    }
     await this.#engine.close();
     const db = await this.#engine.connect();
     await assertMigrated(this.#engine, db.reads);

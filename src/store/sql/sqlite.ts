@@ -26,6 +26,8 @@ export class SqliteEngine implements SqlEngine {
   readonly schema = undefined;
   readonly #options: SqliteOptions;
   #identity: string | undefined;
+  /** Whether what was read is damaged: a connection goes on with the damaged pages it has in memory. */
+  #damaged = false;
   readonly #open: { readonly db: Kysely<Tables>; readonly raw: Database.Database }[] = [];
 
   constructor(options: SqliteOptions) {
@@ -46,6 +48,7 @@ export class SqliteEngine implements SqlEngine {
       closeSync(openSync(path, 'a', 0o600));
     }
     this.#identity = identityOf(path);
+    this.#damaged = false;
     const writes = this.#connect();
     const reads = this.#connect();
     return { reads, writes };
@@ -72,7 +75,9 @@ export class SqliteEngine implements SqlEngine {
 
   /** A backup that was put in place by renaming it: this process would go on with the file that has no name any more. */
   isReplaced(): boolean {
-    return this.#identity !== undefined && identityOf(this.#options.path) !== this.#identity;
+    if (this.#identity === undefined) return false;
+    // Nothing is open after an attempt to open it anew has failed: also the same file has to be opened then.
+    return this.#damaged || this.#open.length === 0 || identityOf(this.#options.path) !== this.#identity;
   }
 
   async begin(): Promise<void> {
@@ -93,6 +98,7 @@ export class SqliteEngine implements SqlEngine {
       return { kind: 'busy', error: new HkaError('HKA_STORE_LOCKED', said('another process is writing')) };
     }
     if (/^SQLITE_(CANTOPEN|IOERR|NOTADB|CORRUPT|AUTH|PERM)/.test(code)) {
+      this.#damaged = true;
       return { kind: 'unavailable', error: new HkaError('HKA_STORE_UNAVAILABLE', said(messageOf(error))) };
     }
     if (/^SQLITE_(FULL|READONLY)/.test(code)) {

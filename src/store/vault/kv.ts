@@ -5,6 +5,8 @@ export interface KvEntry {
   readonly version: number;
   /** Undefined when the latest version was deleted. */
   readonly data: Readonly<Record<string, unknown>> | undefined;
+  /** When it was written, by the clock of whoever keeps it; clocks of its clients differ. */
+  readonly writtenAt?: number;
 }
 
 /** All reject with HKA_VAULT_*, whose message names the path; none shows what was read or written. */

@@ -11,6 +11,12 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { HkaError, isHkaError, toHkaError } from '../../lib/errors.ts';
 import { describeError, type Logger } from '../../lib/logger.ts';
+import {
+  NO_KNOWN_CHANGE,
+  type Acknowledgements,
+  type GatewayRef,
+  type GatewayState,
+} from '../acknowledgements.ts';
 import { Draft } from '../file/draft.ts';
 import type { CheckHash } from '../file/format.ts';
 import type { Snapshot } from '../file/snapshot.ts';
@@ -31,7 +37,9 @@ import type {
   Usage,
   Use,
 } from '../store.ts';
+import { WriteQueue, type Batch } from '../write-queue.ts';
 import { nameOf, type Entry } from './entries.ts';
+import { VaultAcknowledgements } from './acknowledgements.ts';
 import { CHANGES, journalData, nextJournal } from './journal.ts';
 import type { KvRecords } from './kv.ts';
 import { Mirror, type MirrorState } from './mirror.ts';
@@ -50,13 +58,6 @@ export interface VaultStoreOptions {
   readonly lockWaitMs?: number;
 }
 
-/** A change that waits to be written together with others. */
-interface PendingWrite {
-  /** Applies it, and returns what then tells the caller. */
-  readonly apply: (draft: Draft) => () => void;
-  readonly fail: (error: unknown) => void;
-}
-
 /** A write of `changes` that may have arrived: an answer to it did not. */
 interface UncertainWrite {
   readonly by: string;
@@ -65,6 +66,8 @@ interface UncertainWrite {
 
 const LOCK_WAIT_MS = 5000;
 const MAX_RETRY_PAUSE_MS = 100;
+/** A look at what gateways have said reads an entry of each. */
+const LOOK_MS = 100;
 /** Changes written as one. */
 const CHANGES_AT_ONCE = 64;
 /** Looks that may fail before memory counts as old, even where nothing stale is allowed. */
@@ -80,10 +83,12 @@ interface Opened {
   readonly kv: KvRecords;
   readonly mirror: Mirror;
   readonly usage: VaultUsage;
+  readonly said: VaultAcknowledgements;
 }
 
 class VaultStore implements CredentialStore {
   readonly kind = 'vault';
+  readonly acknowledgements: Acknowledgements;
   readonly #options: VaultStoreOptions;
   readonly #maxStaleMs: number;
   readonly #listeners: ChangeListeners;
@@ -93,13 +98,28 @@ class VaultStore implements CredentialStore {
   /** Fires when memory has become too old. */
   #staleness: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
-  #waiting: PendingWrite[] = [];
-  #writing: Promise<void> | undefined;
+  readonly #writes = new WriteQueue<Draft>({
+    commit: (batch) => this.#commit(batch),
+    atOnce: CHANGES_AT_ONCE,
+    // Together they may be too large for one entry; one by one, only that one is which is.
+    mayBeTooMany: (error) => isHkaError(error) && error.code === 'HKA_USAGE',
+  });
 
   constructor(options: VaultStoreOptions) {
     this.#options = options;
     this.#listeners = new ChangeListeners(options.logger);
     this.#maxStaleMs = Math.max(options.maxStaleMs, options.pollMs * TOLERATED_POLLS);
+    const sequence = (): number => this.#opened?.mirror.state.journal.sequence ?? NO_KNOWN_CHANGE;
+    this.acknowledgements = {
+      get sequence() {
+        return sequence();
+      },
+      acknowledge: (gateway, reached) => this.#acknowledge(gateway, reached),
+      leave: async (gateway) => this.#use().said.remove(gateway),
+      gateways: () => this.#gateways(),
+      lookMs: LOOK_MS,
+      unseen: 'its policy in Vault does not let it report, which its log tells of',
+    };
   }
 
   async open(): Promise<void> {
@@ -117,7 +137,7 @@ class VaultStore implements CredentialStore {
     if (mirror.state.journal.sequence === 0) {
       logger.warn({ place: kv.place }, 'there are no credentials in Vault yet; is the path right?');
     }
-    this.#opened = { kv, mirror, usage: new VaultUsage(kv) };
+    this.#opened = { kv, mirror, usage: new VaultUsage(kv), said: new VaultAcknowledgements(kv) };
     this.#staleness = setTimeout(() => this.#listeners.announce({ kind: 'all' }), this.#maxStaleMs).unref();
     this.#planLook();
   }
@@ -127,7 +147,7 @@ class VaultStore implements CredentialStore {
     this.#opened = undefined;
     clearTimeout(this.#poll);
     clearTimeout(this.#staleness);
-    await this.#writing;
+    await this.#writes.idle();
     await this.#looking;
   }
 
@@ -230,6 +250,42 @@ class VaultStore implements CredentialStore {
     return this.#listeners.add(listener);
   }
 
+  async #acknowledge(gateway: GatewayRef, sequence: number): Promise<void> {
+    const { mirror, said } = this.#use();
+    if (mirror.problem !== undefined) {
+      throw new HkaError(
+        'HKA_STORE_CORRUPT',
+        `an earlier version of it is in use, which may be of before the change: ${mirror.problem}`,
+      );
+    }
+    const by = byOf(mirror.state, sequence);
+    // So much has changed since that this one is not listed any more; the last one will be acknowledged.
+    if (by === undefined) return;
+    try {
+      await said.write(gateway, { sequence, by });
+    } catch (error) {
+      throw notWritten(error);
+    }
+  }
+
+  async #gateways(): Promise<readonly GatewayState[]> {
+    const { mirror, said } = this.#use();
+    try {
+      const found = await said.read();
+      const last = mirror.state.journal.sequence;
+      if (found.some(({ change }) => change !== undefined && change.sequence > last)) await this.#refresh();
+      return found.map(({ gateway, change }) => {
+        const known = change !== undefined && byOf(mirror.state, change.sequence);
+        // One that is listed no more is of before all that are; another maker means that numbers were given anew.
+        const isSo =
+          change !== undefined && (known === change.by || isUnlisted(mirror.state, change.sequence));
+        return { ...gateway, sequence: isSo ? change.sequence : NO_KNOWN_CHANGE };
+      });
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
   #use(): Opened {
     if (this.#opened === undefined) throw this.#notOpen();
     return this.#opened;
@@ -291,57 +347,20 @@ class VaultStore implements CredentialStore {
     logger.info({ place: kv.place }, 'the credentials in Vault are back');
   }
 
-  #write<T>(change: (draft: Draft) => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#use();
-      this.#waiting.push({
-        apply: (draft) => {
-          try {
-            const result = change(draft);
-            return () => resolve(result);
-          } catch (error) {
-            return () => reject(error);
-          }
-        },
-        fail: reject,
-      });
-      this.#writing ??= this.#writeWaiting();
-    });
+  async #write<T>(change: (draft: Draft) => T): Promise<T> {
+    this.#use();
+    return this.#writes.write(change);
   }
 
-  /** Changes that came in while one was being written become one. */
-  async #writeWaiting(): Promise<void> {
+  async #commit(batch: Batch<Draft>): Promise<readonly (() => void)[]> {
     try {
-      while (this.#waiting.length > 0) {
-        const batch = this.#waiting.splice(0, CHANGES_AT_ONCE);
-        try {
-          for (const answer of await this.#commit(batch)) answer();
-        } catch (error) {
-          // Together they may be too large for one entry; one by one, only that one is which is.
-          if (batch.length > 1 && isHkaError(error) && error.code === 'HKA_USAGE') {
-            await this.#writeSingly(batch);
-          } else {
-            for (const { fail } of batch) fail(notWritten(error));
-          }
-        }
-      }
-    } finally {
-      // In the same turn as the last look at `#waiting`: a change in between would be forgotten.
-      this.#writing = undefined;
+      return await this.#tryCommit(batch);
+    } catch (error) {
+      throw notWritten(error);
     }
   }
 
-  async #writeSingly(batch: readonly PendingWrite[]): Promise<void> {
-    for (const pending of batch) {
-      try {
-        for (const answer of await this.#commit([pending])) answer();
-      } catch (error) {
-        pending.fail(notWritten(error));
-      }
-    }
-  }
-
-  async #commit(batch: readonly PendingWrite[]): Promise<readonly (() => void)[]> {
+  async #tryCommit(batch: Batch<Draft>): Promise<readonly (() => void)[]> {
     const until = performance.now() + (this.#options.lockWaitMs ?? LOCK_WAIT_MS);
     const uncertain: UncertainWrite[] = [];
     for (let attempt = 0; ; attempt += 1) {
@@ -409,6 +428,16 @@ class VaultStore implements CredentialStore {
 }
 
 const UUID_LENGTH = 36;
+
+/** Who made a change; undefined for one that is not listed. Before the first one there is nobody. */
+function byOf({ journal }: MirrorState, sequence: number): string | undefined {
+  if (sequence === 0) return '';
+  return journal.recent.find((change) => change.sequence === sequence)?.by;
+}
+
+function isUnlisted({ journal }: MirrorState, sequence: number): boolean {
+  return sequence < (journal.recent[0]?.sequence ?? 0);
+}
 
 function isListed({ journal }: MirrorState, by: string): boolean {
   return journal.recent.some((change) => change.by === by);

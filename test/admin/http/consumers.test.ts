@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import * as assert from 'uvu/assert';
-import { KongConsumers } from '../../../src/admin/http/consumers.ts';
+import { KongConsumers } from '../../../src/admin/consumers.ts';
 import { Secret } from '../../../src/lib/secret.ts';
 import { suite } from '../../helpers/suite.ts';
 import { startAdmin, type Admin } from './fixture.ts';

@@ -11,10 +11,12 @@ import * as assert from 'uvu/assert';
 import { AuditLog } from '../../../src/admin/audit-log.ts';
 import { CredentialService } from '../../../src/admin/credential-service.ts';
 import type { AdminDeps } from '../../../src/admin/http/context.ts';
-import type { ConsumerDirectory } from '../../../src/admin/http/consumers.ts';
+import type { ConsumerDirectory } from '../../../src/admin/consumers.ts';
 import type { Reach, Role } from '../../../src/admin/http/permissions.ts';
 import { AdminServer, type AdminServerOptions } from '../../../src/admin/http/server.ts';
 import { makeToken, type StoredToken } from '../../../src/admin/http/tokens.ts';
+import { verifyKey } from '../../../src/admin/verify-key.ts';
+import { GatewayWait } from '../../../src/admin/wait.ts';
 import type { KeyHasher } from '../../../src/keys/hasher.ts';
 import type { PepperRing } from '../../../src/keys/pepper.ts';
 import { ManualClock } from '../../../src/lib/clock.ts';
@@ -139,6 +141,8 @@ async function start(setup: Setup, data: Data): Promise<Admin> {
     {
       service,
       audit,
+      gateways: new GatewayWait(store),
+      verify: (key) => verifyKey(key, 'hka', { store, peppers, hasher, clock }),
       peppers: ring,
       hasher,
       clock,

@@ -1,5 +1,6 @@
 /** Every route for every kind of token: what it may do, and what it must not even know of. */
 import * as assert from 'uvu/assert';
+import { TokenVerifier } from '../../../src/admin/http/tokens.ts';
 import { createApp } from '../../../src/admin/http/app.ts';
 import type { AdminDeps } from '../../../src/admin/http/context.ts';
 import { suite } from '../../helpers/suite.ts';
@@ -230,7 +231,12 @@ test('a route that declares no permission stops the start', async () => {
   let message = '';
   try {
     await createApp(
-      { version: '0', tokens: [], trustsPeer: true, rateLimitPerSecond: 1 },
+      {
+        version: '0',
+        tokens: new TokenVerifier([], { ...admin, peppers: () => Promise.resolve(admin.peppers) }),
+        trustsPeer: true,
+        rateLimitPerSecond: 1,
+      },
       { clock: admin.clock } as unknown as AdminDeps,
       [(app) => void app.get('/secret', () => 'open')],
     );

@@ -31,7 +31,7 @@ async function verifierOf() {
       return isHkaError(error) ? error.code : String(error);
     }
   };
-  return { text: token.reveal(), stored, hasher, clock, code };
+  return { text: token.reveal(), stored, hasher, clock, code, verifier };
 }
 
 test('a token has the form of a key, under its own prefix', async () => {
@@ -46,6 +46,22 @@ test('argon2 is paid once for a token, however many ask at once', async () => {
   assert.equal(new Set(names), new Set(['ops']));
   assert.is(await code(`bearer  ${text}`), 'ops', 'the scheme is written as one likes');
   assert.is(hasher.calls, 1);
+});
+
+test('tokens that are replaced count from the next request on, also one that is just being verified', async () => {
+  const { text, stored, hasher, code, verifier } = await verifierOf();
+  const verifying = code(`Bearer ${text}`);
+  verifier.use([]);
+  assert.is(await verifying, 'HKA_UNAUTHENTICATED');
+  assert.is(hasher.calls, 1, 'it was good until then');
+  verifier.use([{ ...stored, name: 'ops-2' }]);
+  assert.is(await code(`Bearer ${text}`), 'ops-2');
+  verifier.use([{ ...stored, name: 'ops-3', role: 'auditor' }]);
+  const [again, later] = [code(`Bearer ${text}`), code(`Bearer ${text}`)];
+  assert.equal(await Promise.all([again, later]), ['ops-3', 'ops-3'], 'what was remembered is of before');
+  const other = await verifierOf();
+  verifier.use([{ ...other.stored, publicId: stored.publicId }]);
+  assert.is(await code(`Bearer ${text}`), 'HKA_UNAUTHENTICATED');
 });
 
 test('wrong tokens cost no argon2, whatever they look like', async () => {

@@ -14,11 +14,13 @@ import { isLimited, reachesTags, type Principal } from '../permissions.ts';
 import { assertMatch, etagOf, underPrecondition } from '../preconditions.ts';
 import { invalidField } from '../problems.ts';
 import {
+  deleteQuery,
   idParams,
   ifMatchHeaders,
   noQuery,
   revokeBody,
   updateBody,
+  type DeleteQuery,
   type IdParams,
   type RevokeBody,
   type UpdateBody,
@@ -59,24 +61,26 @@ export const changeRoutes: Routes = (app, context) => {
       schema: {
         operationId: 'revokeCredential',
         summary: 'Revoke a credential',
-        description: 'Its key is refused everywhere within a second. Once more, it changes nothing.',
+        description:
+          'Its key is refused everywhere within a second; `wait_seconds` tells when each gateway did. Once more, it changes nothing.',
         params: idParams,
         querystring: noQuery,
         headers: ifMatchHeaders,
         body: revokeBody,
         response: {
-          200: answer('Credential', 'The revoked credential.', true),
+          200: answer('RevokedCredential', 'The revoked credential.', true),
           ...problems(404, 409, 412, 413, 415),
         },
       },
     },
     async (request, reply) => {
       const { principal, record, version, ifMatch } = await target(context, request);
-      const { reason } = request.body as RevokeBody;
-      const revoked = await underPrecondition(ifMatch, () =>
-        context.service.revoke(principal.actor, record.id, reason, version),
-      );
-      return shown(context, reply, revoked);
+      const { reason, wait_seconds } = request.body as RevokeBody;
+      const revoke = (): Promise<CredentialRecord> =>
+        underPrecondition(ifMatch, () => context.service.revoke(principal.actor, record.id, reason, version));
+      if (wait_seconds === undefined) return shown(context, reply, await revoke());
+      const { done, wait } = await context.gateways.after(wait_seconds * 1000, revoke);
+      return { ...(await shown(context, reply, done)), ...wait };
     },
   );
 
@@ -89,15 +93,26 @@ export const changeRoutes: Routes = (app, context) => {
         summary: 'Delete a credential and all that is known of it',
         description: 'Revoking keeps the record.',
         params: idParams,
-        querystring: noQuery,
+        querystring: deleteQuery,
         headers: ifMatchHeaders,
-        response: { 204: { description: 'It is gone.', type: 'null' }, ...problems(404, 409, 412, 413, 415) },
+        response: {
+          200: answer('DeletedCredential', 'It is gone, and it was waited for the gateways.'),
+          204: { description: 'It is gone.', type: 'null' },
+          ...problems(404, 409, 412, 413, 415),
+        },
       },
     },
     async (request, reply) => {
       const { principal, record, version, ifMatch } = await target(context, request);
-      await underPrecondition(ifMatch, () => context.service.remove(principal.actor, record.id, version));
-      return reply.code(204).send();
+      const { wait_seconds } = request.query as DeleteQuery;
+      const remove = (): Promise<void> =>
+        underPrecondition(ifMatch, () => context.service.remove(principal.actor, record.id, version));
+      if (wait_seconds === undefined) {
+        await remove();
+        return reply.code(204).send();
+      }
+      const { wait } = await context.gateways.after(wait_seconds * 1000, remove);
+      return { id: record.id, deleted: true, ...wait };
     },
   );
 };

@@ -6,13 +6,12 @@ import type { FastifyReply } from 'fastify';
 import { HkaError, isHkaError } from '../../../lib/errors.ts';
 import { parseRfc3339 } from '../../../lib/rfc3339.ts';
 import { notFound } from '../../../store/changes.ts';
-import type { ConsumerRef, CredentialRecord } from '../../../store/record.ts';
+import type { CredentialRecord } from '../../../store/record.ts';
 import { viewOf } from '../../credential-view.ts';
 import { answer, problems } from '../answers.ts';
-import { headerOf, principalOf, type RouteContext, type Routes } from '../context.ts';
-import { consumerAsGiven } from '../consumers.ts';
+import { consumerFor, headerOf, principalOf, type RouteContext, type Routes } from '../context.ts';
 import { credentialIds, firstOf, type RequestId } from '../idempotency.ts';
-import { reaches, reachesConsumer, reachesTags, type Principal } from '../permissions.ts';
+import { reaches, reachesTags, type Principal } from '../permissions.ts';
 import { etagOf } from '../preconditions.ts';
 import { invalidField } from '../problems.ts';
 import {
@@ -105,19 +104,6 @@ async function issue(
     key_shown: true,
     consumer_checked: consumers !== undefined,
   };
-}
-
-/** A consumer that the token does not reach is as one that is not there. */
-async function consumerFor(
-  { consumers }: RouteContext,
-  { reach }: Principal,
-  text: string,
-): Promise<ConsumerRef> {
-  const consumer = consumers === undefined ? consumerAsGiven(text) : await consumers.find(text);
-  if (consumer === undefined || !reachesConsumer(reach, consumer)) {
-    throw new HkaError('HKA_CONSUMER_NOT_FOUND', 'there is no such consumer');
-  }
-  return consumer;
 }
 
 /** What an earlier request of the same name made. Throws HKA_IDEMPOTENCY_MISMATCH when that asked for something else. */

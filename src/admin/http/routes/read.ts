@@ -5,7 +5,7 @@ import { HkaError } from '../../../lib/errors.ts';
 import { viewOf } from '../../credential-view.ts';
 import { answer, problems } from '../answers.ts';
 import { principalOf, reachable, type RouteContext, type Routes } from '../context.ts';
-import { consumerAsGiven } from '../consumers.ts';
+import { consumerAsGiven } from '../../consumers.ts';
 import { findReached, idOfOffset, offsetOf, pathWith, type ReachedPage } from '../paging.ts';
 import { etagOf } from '../preconditions.ts';
 import {

@@ -4,10 +4,10 @@
  */
 import { request as requestHttp, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { HkaError, isHkaError, messageOf } from '../../lib/errors.ts';
-import type { Secret } from '../../lib/secret.ts';
-import type { ConsumerRef } from '../../store/record.ts';
-import { isUuid } from './schemas.ts';
+import { HkaError, isHkaError, messageOf } from '../lib/errors.ts';
+import type { Secret } from '../lib/secret.ts';
+import type { ConsumerRef } from '../store/record.ts';
+import { isUuid } from '../lib/uuid.ts';
 
 export interface ConsumerDirectory {
   /** Undefined when there is none. Throws HKA_KONG_UNAVAILABLE. */
@@ -111,6 +111,18 @@ function customIdOf(consumer: unknown): unknown {
 
 function unusable(what: string): HkaError {
   return new HkaError('HKA_KONG_UNAVAILABLE', `Kong's Admin API answered with ${what}`);
+}
+
+/** As Kong has it; undefined when Kong does not have it so. Throws HKA_KONG_UNAVAILABLE. */
+export async function consumerAtKong(
+  directory: ConsumerDirectory,
+  { id, username }: ConsumerRef,
+): Promise<ConsumerRef | undefined> {
+  const found = await directory.find(id ?? username ?? '');
+  if (found === undefined) return undefined;
+  if (id !== undefined) return found.id === id ? found : undefined;
+  // Kong takes what has the form of a UUID for an id; here it was said to be a username.
+  return username !== undefined && isUuid(username) && found.username !== username ? undefined : found;
 }
 
 /** As CLI and routes take a consumer when nobody can be asked: what has the form of a UUID is an id. */

@@ -1,0 +1,48 @@
+/**
+ * Whether a key is good, and whose it is. The key comes in the body, and is in no answer, log or error.
+ *
+ * An attacker with a token could guess here at weak imported keys. So only roles that may issue keys get it, to whom a guessed
+ * one gives nothing that they could not make; there is a limit of its own; and what a limited token does not reach is unknown.
+ */
+import { Buckets } from '../../../lib/buckets.ts';
+import { HkaError } from '../../../lib/errors.ts';
+import type { VerificationView } from '../../verify-key.ts';
+import { answer, problems } from '../answers.ts';
+import { principalOf, type Routes } from '../context.ts';
+import { isLimited, reaches } from '../permissions.ts';
+import { noQuery, verifyBody, type VerifyBody } from '../schemas.ts';
+
+const LIMIT = { burst: 20, perSecond: 2, maxEntries: 10_000 };
+const UNKNOWN: VerificationView = { valid: false, reason: 'unknown' };
+
+export const verifyRoutes: Routes = (app, { clock, service, verify }) => {
+  const buckets = new Buckets(LIMIT, clock);
+  app.post(
+    '/hashed-key-auths/verify',
+    {
+      config: { permission: 'credentials:verify' },
+      schema: {
+        operationId: 'verifyKey',
+        summary: 'Say whether a key is good, and whose it is',
+        description: '20 at once and 2 more a second for each token.',
+        querystring: noQuery,
+        body: verifyBody,
+        response: { 200: answer('Verification', 'What the key is.'), ...problems(413, 415) },
+      },
+    },
+    async (request): Promise<VerificationView> => {
+      const { actor, reach } = principalOf(request);
+      if (!buckets.charge(actor.name)) {
+        throw new HkaError('HKA_RATE_LIMITED', 'too many keys to be verified', {
+          details: { retryAfter: buckets.retryAfterSeconds },
+        });
+      }
+      const { key } = request.body as VerifyBody;
+      const found = await verify(key);
+      if (!isLimited(reach)) return found;
+      // Why a key is refused tells that it is there; whether it is one of theirs can't be told then.
+      if (!found.valid) return found.reason === 'malformed' ? found : UNKNOWN;
+      return reaches(reach, await service.get(found.id)) ? found : UNKNOWN;
+    },
+  );
+};

@@ -1,0 +1,27 @@
+/** Whether a key is good now, and whose it is. Nothing of it is remembered: the next question is answered anew. */
+import { KeyVerifier, type VerifierDeps } from '../keys/verifier.ts';
+import type { ConsumerRef } from '../store/record.ts';
+
+export type VerificationView =
+  | { readonly valid: true; readonly id: string; readonly consumer: ConsumerRef }
+  | { readonly valid: false; readonly reason: string };
+
+const NOTHING_REMEMBERED = {
+  maxEntries: 1,
+  ttlMs: 1,
+  negativeMaxEntries: 1,
+  negativeTtlMs: 1,
+  maxStaleMs: 0,
+};
+
+export async function verifyKey(key: string, prefix: string, deps: VerifierDeps): Promise<VerificationView> {
+  const verifier = new KeyVerifier({ prefix, rehash: false, cache: NOTHING_REMEMBERED }, deps);
+  try {
+    const verdict = await verifier.verify(key);
+    if (!verdict.ok) return { valid: false, reason: verdict.reason };
+    const { id, consumer } = verdict.credential;
+    return { valid: true, id, consumer };
+  } finally {
+    verifier.close();
+  }
+}
