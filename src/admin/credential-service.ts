@@ -8,7 +8,8 @@ import { describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { KeyHasher } from '../keys/hasher.ts';
 import { importHash, issueKey, makeKey, recordGenerated } from '../keys/issue.ts';
-import type { PepperRing } from '../keys/pepper.ts';
+import { notePepper } from '../keys/pepper-checks.ts';
+import type { PepperRing, PepperVersion } from '../keys/pepper.ts';
 import { assertVersion, notFound } from '../store/changes.ts';
 import { MAX_CANDIDATES } from '../keys/verifier.ts';
 import { indexToken, stateOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
@@ -74,7 +75,7 @@ export class CredentialService {
         if (expiresAt !== undefined && expiresAt <= now) {
           throw new HkaError('HKA_USAGE', 'the expiry lies in the past');
         }
-        const { current } = await this.#deps.peppers();
+        const current = await this.#currentPepper();
         const issued = await issueKey({ ...request, createdAt: now }, prefix, current, hasher);
         await store.insert([issued.record]);
         return { target: issued.record.id, result: issued };
@@ -90,7 +91,7 @@ export class CredentialService {
     const ids = requests.map(({ id }) => id);
     return this.#audited(actor, 'issue', undefined, { count: requests.length, ids }, async () => {
       const { store, hasher, prefix, clock } = this.#deps;
-      const { current } = await this.#deps.peppers();
+      const current = await this.#currentPepper();
       const createdAt = clock.now();
       const records = await Promise.all(
         requests.map(({ key, ...request }) =>
@@ -108,10 +109,12 @@ export class CredentialService {
     requests: readonly (IssueRequest & { readonly hash: string; readonly start: string })[],
   ): Promise<readonly CredentialRecord[]> {
     return this.#audited(actor, 'import hashes', undefined, { count: requests.length }, async () => {
-      const { current } = await this.#deps.peppers();
+      const current = await this.#currentPepper();
       const createdAt = this.#deps.clock.now();
-      const records = requests.map(({ hash, start, ...request }) =>
-        importHash({ ...request, createdAt }, hash, start, current),
+      const records = await Promise.all(
+        requests.map(({ hash, start, ...request }) =>
+          importHash({ ...request, createdAt }, hash, start, current),
+        ),
       );
       await this.#assertFewShareAStart(records);
       await this.#deps.store.insert(records);
@@ -192,7 +195,7 @@ export class CredentialService {
       if (state !== 'active') {
         throw new HkaError('HKA_CONFLICT', `credential ${id} is ${state}; issue a new one in its place`);
       }
-      const { current } = await this.#deps.peppers();
+      const current = await this.#currentPepper();
       const { key, stored } = await makeKey(prefix, current, hasher, publicId);
       const previousUntil = overlapMs === 0 ? undefined : clock.now() + overlapMs;
       // Of two who rotate at once one wins: the other one's overlap would end a key that has just been handed out.
@@ -222,6 +225,13 @@ export class CredentialService {
       target: id,
       result: await this.#deps.store.remove(id, version),
     }));
+  }
+
+  /** To make a record with. Throws HKA_PEPPER_MISMATCH where it is not the store's. */
+  async #currentPepper(): Promise<PepperVersion> {
+    const { current } = await this.#deps.peppers();
+    await notePepper(this.#deps.store, current);
+    return current;
   }
 
   async #audited<T>(

@@ -1208,6 +1208,31 @@ export const credentialsFileSchema = {
       "type": "integer",
       "const": 1
     },
+    "peppers": {
+      "description": "The pepper versions that credentials were made with. No secret: they tell a wrong pepper, and nothing about the right one.",
+      "type": "array",
+      "items": {
+        "description": "One version.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": [
+          "id",
+          "check"
+        ],
+        "properties": {
+          "id": {
+            "description": "Name of the version.",
+            "type": "string",
+            "pattern": "^[A-Za-z0-9._-]{1,32}$"
+          },
+          "check": {
+            "description": "128 bits of a keyed hash, in hex.",
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$"
+          }
+        }
+      }
+    },
     "credentials": {
       "description": "One entry a credential.",
       "type": "array",

@@ -365,6 +365,13 @@ export interface ServerConfig {
 export interface CredentialsFile {
   /** Version of this format. */
   format: 1;
+  /** The pepper versions that credentials were made with. No secret: they tell a wrong pepper, and nothing about the right one. */
+  peppers?: ({
+    /** Name of the version. */
+    id: string;
+    /** 128 bits of a keyed hash, in hex. */
+    check: string;
+  })[];
   /** One entry a credential. */
   credentials: ({
     /** UUID of the credential. Kong and the upstream see it. */

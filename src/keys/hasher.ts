@@ -2,7 +2,7 @@
  * argon2id over keys: parameters at least OWASP's (m = 19 MiB, t = 2, p = 1), a salt of its own for each hash, the pepper
  * as argon2's secret. All calls pass a {@link BoundedQueue}: memory is at most `concurrency` × m.
  */
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
 import argon2 from 'argon2';
 import { BoundedQueue, type BoundedQueueOptions } from './bounded-queue.ts';
 import type { PepperVersion } from './pepper.ts';
@@ -42,7 +42,8 @@ export class KeyHasher {
   async hash(key: string, pepper: PepperVersion, signal?: AbortSignal): Promise<string> {
     const salt = randomBytes(SALT_BYTES);
     const wanted = { ...this.parameters, salt, hash: Buffer.alloc(HASH_BYTES) };
-    const hash = await this.queue.run(() => this.#compute(key, wanted, pepper), signal);
+    const { argon2Secret } = await pepper.keysFor(key);
+    const hash = await this.queue.run(() => this.#compute(key, wanted, argon2Secret), signal);
     return formatPhc({ ...wanted, hash });
   }
 
@@ -54,7 +55,8 @@ export class KeyHasher {
     signal?: AbortSignal,
   ): Promise<boolean> {
     const parsed = parsePhc(stored);
-    const hash = await this.queue.run(() => this.#compute(key, parsed, pepper), signal);
+    const secret = pepper === undefined ? undefined : (await pepper.keysFor(key)).argon2Secret;
+    const hash = await this.queue.run(() => this.#compute(key, parsed, secret), signal);
     return timingSafeEqual(hash, parsed.hash);
   }
 
@@ -65,7 +67,7 @@ export class KeyHasher {
     return parsed.memoryKib < memoryKib || parsed.time < time || parsed.parallelism < parallelism;
   }
 
-  async #compute(key: string, phc: PhcHash, pepper: PepperVersion | undefined): Promise<Buffer> {
+  async #compute(key: string, phc: PhcHash, secret: KeyObject | undefined): Promise<Buffer> {
     this.#calls += 1;
     const begun = performance.now();
     const hash = await argon2.hash(key, {
@@ -77,7 +79,7 @@ export class KeyHasher {
       parallelism: phc.parallelism,
       salt: phc.salt,
       hashLength: phc.hash.length,
-      ...(pepper === undefined ? {} : { secret: pepper.argon2Secret.export() }),
+      ...(secret === undefined ? {} : { secret: secret.export() }),
     });
     this.onComputed(performance.now() - begun);
     return hash;

@@ -67,8 +67,9 @@ async function storedKey(
   hasher: KeyHasher,
 ): Promise<KeyRecord> {
   const text = key.reveal();
+  const { macKey } = await pepper.keysFor(text);
   return {
-    lookup: { kind: 'issued', publicId, mac: keyMac(pepper.macKey, text) },
+    lookup: { kind: 'issued', publicId, mac: keyMac(macKey, text) },
     hash: await hasher.hash(text, pepper),
     pepper: pepper.id,
   };
@@ -89,9 +90,10 @@ export async function importKey(
   const refusal = whyNotImportable(key, prefix);
   if (refusal !== undefined) throw new HkaError('HKA_KEY_REFUSED', refusal);
   const text = key.reveal();
+  const { indexKey } = await pepper.keysFor(text);
   return {
     ...common(wanted),
-    lookup: { kind: 'imported', bits, index: truncateIndex(keyIndex64(pepper.indexKey, text), bits) },
+    lookup: { kind: 'imported', bits, index: truncateIndex(keyIndex64(indexKey, text), bits) },
     hash: await hasher.hash(text, pepper),
     pepper: pepper.id,
   };
@@ -104,12 +106,12 @@ export const START_LENGTH = { min: 6, max: 64 } as const;
  * The record of a key of which only an argon2id hash is known, made elsewhere and without a pepper, and the characters it
  * starts with. Hashed with the pepper when it is used for the first time. Throws HKA_HASH_INVALID, HKA_USAGE.
  */
-export function importHash(
+export async function importHash(
   wanted: NewCredential,
   hash: string,
   start: string,
   pepper: PepperVersion,
-): CredentialRecord {
+): Promise<CredentialRecord> {
   parsePhc(hash);
   if (start.length < START_LENGTH.min || start.length > START_LENGTH.max) {
     throw new HkaError(
@@ -117,7 +119,8 @@ export function importHash(
       `key_start has ${start.length} characters; allowed are ${START_LENGTH.min} to ${START_LENGTH.max}`,
     );
   }
-  const index = truncateIndex(keyIndex64(pepper.indexKey, start), STRONG_INDEX_BITS);
+  const { indexKey } = await pepper.keysFor(start);
+  const index = truncateIndex(keyIndex64(indexKey, start), STRONG_INDEX_BITS);
   return {
     ...common(wanted),
     lookup: { kind: 'imported', bits: STRONG_INDEX_BITS, index, start: start.length },

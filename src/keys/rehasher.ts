@@ -8,21 +8,23 @@ import type { CredentialStore } from '../store/store.ts';
 import type { KeyHasher } from './hasher.ts';
 import { keyIndex64, keyMac, truncateIndex } from './mac.ts';
 import { isStrongKey } from './strength.ts';
-import type { PepperRing, PepperVersion } from './pepper.ts';
+import { notePepper } from './pepper-checks.ts';
+import type { PepperSource, PepperVersion } from './pepper.ts';
 
 /** Pause between two re-hashes, in ms: they must never be what the gateway's CPU goes to. */
 const PAUSE_MS = 100;
 
 export class Rehasher {
   readonly #store: CredentialStore;
-  readonly #peppers: PepperRing;
+  readonly #peppers: PepperSource;
   readonly #hasher: KeyHasher;
   readonly #logger: Logger;
   #busy = false;
   #closed = false;
   #failedAt = 0;
+  #noted: PepperVersion | undefined;
 
-  constructor(store: CredentialStore, peppers: PepperRing, hasher: KeyHasher, logger: Logger) {
+  constructor(store: CredentialStore, peppers: PepperSource, hasher: KeyHasher, logger: Logger) {
     this.#store = store;
     this.#peppers = peppers;
     this.#hasher = hasher;
@@ -37,7 +39,7 @@ export class Rehasher {
   consider(key: string, record: CredentialRecord): void {
     const behind =
       record.unpeppered === true ||
-      record.pepper !== this.#peppers.current.id ||
+      record.pepper !== this.#peppers.ring.current.id ||
       this.#hasher.isBehind(record.hash);
     if (!behind || this.#busy || this.#closed || this.#hasher.queue.waiting > 0) return;
     // A store that can't be written (read-only mount) is not tried at every request.
@@ -59,7 +61,10 @@ export class Rehasher {
   }
 
   async #replace(key: string, record: CredentialRecord): Promise<void> {
-    const pepper = this.#peppers.current;
+    const pepper = this.#peppers.ring.current;
+    // Under a pepper that is not the store's, nobody else could verify the new hash.
+    if (this.#noted !== pepper) await notePepper(this.#store, pepper);
+    this.#noted = pepper;
     const newHash = await this.#hasher.hash(key, pepper);
     if (this.#closed) return;
     const replaced = await this.#store.replaceHash({
@@ -70,7 +75,7 @@ export class Rehasher {
       lookup:
         record.pepper === pepper.id && !isByStart(record.lookup)
           ? record.lookup
-          : lookupUnder(pepper, key, record.lookup),
+          : await lookupUnder(pepper, key, record.lookup),
     });
     if (replaced) this.#logger.info({ credential: record.id, pepper: pepper.id }, 'hashed anew');
   }
@@ -80,12 +85,13 @@ function isByStart(lookup: Lookup): boolean {
   return lookup.kind === 'imported' && lookup.start !== undefined;
 }
 
-function lookupUnder(pepper: PepperVersion, key: string, old: Lookup): Lookup {
-  if (old.kind === 'issued') return { ...old, mac: keyMac(pepper.macKey, key) };
-  const index64 = (text: string): string => truncateIndex(keyIndex64(pepper.indexKey, text), old.bits);
-  if (old.start === undefined) return { ...old, index: index64(key) };
+async function lookupUnder(pepper: PepperVersion, key: string, old: Lookup): Promise<Lookup> {
+  if (old.kind === 'issued') return { ...old, mac: keyMac((await pepper.keysFor(key)).macKey, key) };
+  const index64 = async (text: string): Promise<string> =>
+    truncateIndex(keyIndex64((await pepper.keysFor(text)).indexKey, text), old.bits);
+  if (old.start === undefined) return { ...old, index: await index64(key) };
   // The whole key is known now. A long index of one that could be guessed would let whoever has store and pepper do so
   // without argon2, so such a key stays where it is.
-  if (isStrongKey(key)) return { kind: 'imported', bits: old.bits, index: index64(key) };
-  return { ...old, index: index64(key.slice(0, old.start)) };
+  if (isStrongKey(key)) return { kind: 'imported', bits: old.bits, index: await index64(key) };
+  return { ...old, index: await index64(key.slice(0, old.start)) };
 }

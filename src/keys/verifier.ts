@@ -20,7 +20,7 @@ import type { CredentialStore, StoreChange } from '../store/store.ts';
 import { MAX_KEY_LENGTH, parseKey } from './format.ts';
 import type { KeyHasher } from './hasher.ts';
 import { keyIndex64, macMatches, truncateIndex } from './mac.ts';
-import type { PepperRing } from './pepper.ts';
+import type { PepperSource, PepperVersion } from './pepper.ts';
 import { Rehasher } from './rehasher.ts';
 import {
   VerificationCache,
@@ -47,7 +47,7 @@ export interface VerifierOptions {
 
 export interface VerifierDeps {
   readonly store: CredentialStore;
-  readonly peppers: PepperRing;
+  readonly peppers: PepperSource;
   readonly hasher: KeyHasher;
   readonly logger?: Logger;
   readonly clock?: Clock;
@@ -74,7 +74,7 @@ export class KeyVerifier implements Verifier {
   readonly cache: VerificationCache;
   readonly #options: VerifierOptions;
   readonly #store: CredentialStore;
-  readonly #peppers: PepperRing;
+  readonly #peppers: PepperSource;
   readonly #hasher: KeyHasher;
   readonly #logger: Logger;
   readonly #clock: Clock;
@@ -193,14 +193,19 @@ export class KeyVerifier implements Verifier {
   async #findIssued(text: string, publicId: string): Promise<readonly StoredKey[]> {
     const row = await this.#store.findByPublicId(publicId);
     if (row === undefined) return [];
-    return keysOf(row)
-      .filter(
-        ({ lookup, pepper }) =>
-          lookup.kind === 'issued' &&
-          lookup.publicId === publicId &&
-          macMatches(this.#peppers.get(pepper).macKey, text, lookup.mac),
-      )
-      .map((key) => ({ row, key }));
+    const found: StoredKey[] = [];
+    for (const key of keysOf(row)) {
+      const { lookup, pepper } = key;
+      if (lookup.kind !== 'issued' || lookup.publicId !== publicId) continue;
+      const { macKey } = await (await this.#pepper(pepper)).keysFor(text);
+      if (macMatches(macKey, text, lookup.mac)) found.push({ row, key });
+    }
+    return found;
+  }
+
+  /** A version that is not known may have been added a moment ago. Throws HKA_PEPPER_UNKNOWN: that is no wrong key. */
+  async #pepper(id: string): Promise<PepperVersion> {
+    return this.#peppers.ring.find(id) ?? (await this.#peppers.refresh()).get(id);
   }
 
   async #findImported(key: string): Promise<readonly StoredKey[]> {
@@ -208,12 +213,13 @@ export class KeyVerifier implements Verifier {
     const tokensByPepper = new Map<string, Set<string>>();
     for (const { bits, pepper, start } of lengths) {
       if (start !== undefined && key.length < start) continue;
-      const version = this.#peppers.get(pepper);
+      const version = await this.#pepper(pepper);
       const indexed = start === undefined ? key : key.slice(0, start);
+      const { indexKey } = await version.keysFor(indexed);
       const tokens = tokensByPepper.get(pepper) ?? new Set();
       tokensByPepper.set(
         pepper,
-        tokens.add(indexToken(bits, truncateIndex(keyIndex64(version.indexKey, indexed), bits))),
+        tokens.add(indexToken(bits, truncateIndex(keyIndex64(indexKey, indexed), bits))),
       );
     }
     const found: StoredKey[] = [];
@@ -251,7 +257,7 @@ export class KeyVerifier implements Verifier {
       }
       computed += 1;
       const { hash, pepper, unpeppered } = candidate.key;
-      const secret = unpeppered === true ? undefined : this.#peppers.get(pepper);
+      const secret = unpeppered === true ? undefined : await this.#pepper(pepper);
       if (await this.#hasher.verify(key, hash, secret)) return { found: candidate };
     }
     return { reason };

@@ -7,6 +7,7 @@
 import { importKey, whyNotImportable } from '../keys/issue.ts';
 import type { KeyHasher } from '../keys/hasher.ts';
 import { keyIndex64, truncateIndex } from '../keys/mac.ts';
+import { notePepper } from '../keys/pepper-checks.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { isStrongKey, STRONG_INDEX_BITS, weakIndexBits } from '../keys/strength.ts';
 import { indexToken, keysOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
@@ -74,6 +75,7 @@ export async function importCredentials(
     step();
   });
 
+  if (!options.dryRun && fresh.length > 0) await notePepper(deps.store, deps.peppers.current);
   const weakCount = fresh.filter(({ key }) => !isStrongKey(key.reveal())).length;
   const weakBits = weakCount === 0 ? 0 : weakIndexBits(weakCount, await deps.store.indexLengths());
   for (let start = 0; start < fresh.length; start += BATCH) {
@@ -138,9 +140,12 @@ async function findPresent(
         : `credential ${credential.id} is there already, with another key`;
     }
   }
-  const tokens = (await store.indexLengths()).map(({ bits, pepper, start }) =>
-    indexToken(bits, truncateIndex(keyIndex64(peppers.get(pepper).indexKey, key.slice(0, start)), bits)),
-  );
+  const tokens: string[] = [];
+  for (const { bits, pepper, start } of await store.indexLengths()) {
+    const indexed = key.slice(0, start);
+    const { indexKey } = await peppers.get(pepper).keysFor(indexed);
+    tokens.push(indexToken(bits, truncateIndex(keyIndex64(indexKey, indexed), bits)));
+  }
   for (const candidate of await store.findByIndex([...new Set(tokens)], MAX_CANDIDATES)) {
     if (!(await isKeyOf(candidate))) continue;
     return sameConsumer(candidate.consumer, credential.consumer) && credential.id === undefined

@@ -132,6 +132,11 @@ export interface CredentialStore {
   /** Whether it was replaced; false when the hash had changed or the record was gone. */
   replaceHash(replacement: HashReplacement): Promise<boolean>;
 
+  /** The check values of pepper versions (keys/pepper-checks.ts) that were noted, by version. */
+  pepperChecks(): Promise<ReadonlyMap<string, string>>;
+  /** Notes the check value of a version unless there is one, and gives the one that is there now. Durable when it returns. */
+  notePepper(id: string, check: string): Promise<string>;
+
   /** Keeps when keys were used. Of credentials that are gone nothing is kept. No change in the sense of {@link onChange}. */
   recordUse(uses: readonly Use[]): Promise<void>;
   /** Of credentials that were never used there is none. */

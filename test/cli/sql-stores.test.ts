@@ -136,11 +136,14 @@ test('SQLite: issue, use, revoke, from another process (R1, R9)', async () => {
   assert.match(before.stderr, 'db migrate');
   assert.is((await installation.run(['db', 'status'])).status, 5, 'there is no database yet');
   const migrated = await installation.run(['db', 'migrate', '--json']);
-  assert.equal((JSON.parse(migrated.stdout) as { migrations: string[] }).migrations, ['0001-credentials']);
+  assert.equal((JSON.parse(migrated.stdout) as { migrations: string[] }).migrations, [
+    '0001-credentials',
+    '0002-pepper-checks',
+  ]);
   assert.is(statSync(join(installation.folder, 'credentials.db')).mode & 0o777, 0o600);
   const status = await installation.run(['db', 'status']);
   assert.is(status.status, 0);
-  assert.match(status.stdout, /0001-credentials +20/);
+  assert.match(status.stdout, /0001-credentials +20[^]*0002-pepper-checks +20/);
   await lifeOfAKey();
   const check = await installation.run(['config', 'check']);
   assert.match(check.stdout, /ok +store: .*credentials\.db: 2 credentials/);

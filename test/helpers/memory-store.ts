@@ -24,6 +24,7 @@ export class MemoryStore implements CredentialStore {
   acknowledgements?: Acknowledgements;
   readonly uses = new Map<string, Usage>();
   readonly records = new Map<string, CredentialRecord>();
+  readonly peppers = new Map<string, string>();
   readonly #listeners = new Set<(change: StoreChange) => void>();
   /** Set to make every read fail. */
   outage: HkaError | undefined;
@@ -121,6 +122,16 @@ export class MemoryStore implements CredentialStore {
     const record = this.records.get(replacement.id);
     if (record === undefined || record.hash !== replacement.oldHash) return Promise.resolve(false);
     return this.#change(record.id, () => rehashed(record, replacement)).then(() => true);
+  }
+  pepperChecks(): Promise<ReadonlyMap<string, string>> {
+    if (this.outage !== undefined) return Promise.reject(this.outage);
+    return Promise.resolve(this.peppers);
+  }
+  notePepper(id: string, check: string): Promise<string> {
+    if (this.outage !== undefined) return Promise.reject(this.outage);
+    const known = this.peppers.get(id) ?? check;
+    this.peppers.set(id, known);
+    return Promise.resolve(known);
   }
   onChange(listener: (change: StoreChange) => void): () => void {
     this.#listeners.add(listener);

@@ -1,9 +1,10 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { randomBytes } from 'node:crypto';
 import argon2 from 'argon2';
 import * as assert from 'uvu/assert';
 import { BoundedQueue } from '../../src/keys/bounded-queue.ts';
 import { KeyHasher, OWASP_MINIMUM } from '../../src/keys/hasher.ts';
-import { generatePepperText, parsePepper, PepperRing } from '../../src/keys/pepper.ts';
+import { generatePepperText, parsePepper, PepperRing, pepperVersion } from '../../src/keys/pepper.ts';
 import type { HkaError } from '../../src/lib/errors.ts';
 import { Secret } from '../../src/lib/secret.ts';
 import { cheapHasher, testPeppers } from '../helpers/keys.ts';
@@ -25,7 +26,7 @@ test('the default is argon2id with the parameters OWASP names, and the pepper as
   const hasher = new KeyHasher(OWASP_MINIMUM, { concurrency: 1, maxWaiting: 1, maxWaitMs: 60_000 });
   const stored = await hasher.hash('key', peppers.current);
   assert.match(stored, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
-  const secret = peppers.current.argon2Secret.export();
+  const secret = (await peppers.current.keysFor('key')).argon2Secret.export();
   assert.ok(await argon2.verify(stored, 'key', { secret }));
   assert.not.ok(await argon2.verify(stored, 'key'));
   assert.not.ok(await argon2.verify(stored, 'other', { secret }));
@@ -119,6 +120,37 @@ test('a new pepper is read back; everything else in its place is refused without
   }
   const version = parsePepper('1', generatePepperText(), 'a file');
   assert.is(await codeOf(() => new PepperRing([version], '2')), 'HKA_PEPPER_UNKNOWN');
+});
+
+test('a pepper of a pattern or a text is refused, whatever its length (HKA_PEPPER_WEAK)', async () => {
+  const sentence = 'correct horse battery staple and then some more words';
+  const weak = [
+    Buffer.alloc(32),
+    Buffer.alloc(64, 'ab'),
+    Buffer.from(Array.from({ length: 32 }, (_, at) => at)),
+    Buffer.from(Array.from({ length: 48 }, (_, at) => 200 - 3 * at)),
+    Buffer.from(sentence),
+    Buffer.alloc(64, randomBytes(16)),
+  ];
+  for (const bytes of weak) {
+    const text = new Secret(`hka-pepper-v1:${bytes.toString('base64url')}`);
+    const error = await codeOf(() => parsePepper('1', text, 'a file'));
+    assert.is(error, 'HKA_PEPPER_WEAK', bytes.toString('latin1'));
+  }
+  for (let at = 0; at < 500; at += 1) parsePepper('1', generatePepperText(), 'a file');
+  const hex = Buffer.from(randomBytes(32).toString('hex'));
+  parsePepper('1', new Secret(`hka-pepper-v1:${hex.toString('base64url')}`), 'a file');
+});
+
+test('the check value is the same for the same pepper, another for another, and not a part of it', () => {
+  const bytes = randomBytes(32);
+  const { check } = pepperVersion('1', bytes);
+  assert.match(check, /^[0-9a-f]{32}$/);
+  assert.is(pepperVersion('2', Buffer.from(bytes)).check, check, 'a copy under another id is still known');
+  assert.is.not(pepperVersion('1', randomBytes(32)).check, check);
+  const { auditKey, idempotencyKey, macKey, indexKey } = pepperVersion('1', bytes);
+  for (const key of [auditKey, idempotencyKey, macKey, indexKey])
+    assert.not.match(key.export().toString('hex'), check);
 });
 
 test.run();

@@ -731,6 +731,37 @@ export function storeConformance(
     assert.equal(await admin.gateways(), [], 'it has signed off');
   });
 
+  on('keeps the first check value of a pepper version, and shows it to all', async ({ store, another }) => {
+    const [one, two] = ['0123456789abcdef'.repeat(2), 'fedcba9876543210'.repeat(2)];
+    assert.equal(await store.pepperChecks(), new Map());
+    assert.is(await store.notePepper('1', one), one);
+    const second = await another();
+    assert.is(await second.notePepper('1', two), one, 'the first one counts');
+    assert.is(await second.notePepper('p.2', two), two);
+    const record = issuedRecord();
+    await store.insert([record]);
+    await second.update(record.id, { name: 'x' });
+    await store.remove(record.id);
+    const all = new Map([
+      ['1', one],
+      ['p.2', two],
+    ]);
+    assert.equal(await (await another()).pepperChecks(), all);
+    await eventually('the first sees what the second noted', async () => {
+      return (await store.pepperChecks()).get('p.2') === two;
+    });
+  });
+
+  on('of several who note a pepper version at once, all are told the same', async ({ store, another }) => {
+    const second = await another();
+    const values = Array.from({ length: 8 }, () => randomBytes(16).toString('hex'));
+    const told = await Promise.all(
+      values.map((check, at) => (at % 2 === 0 ? store : second).notePepper('1', check)),
+    );
+    assert.is(new Set(told).size, 1, told.join());
+    assert.ok(values.includes(told[0] ?? ''));
+  });
+
   on('says that it is well, and live', async ({ store }) => {
     assert.equal(store.health(), { ok: true, live: true });
   });
@@ -749,6 +780,7 @@ export function storeConformance(
     await rejection('HKA_STORE_UNAVAILABLE', store.insert([issuedRecord()]));
     await rejection('HKA_STORE_UNAVAILABLE', store.update(record.id, { name: 'x' }));
     await rejection('HKA_STORE_UNAVAILABLE', store.remove(record.id));
+    await rejection('HKA_STORE_UNAVAILABLE', store.pepperChecks());
   });
 
   test.run();

@@ -4,7 +4,7 @@ import { parsePhc } from '../../src/keys/phc.ts';
 import { messageOf } from '../../src/lib/errors.ts';
 import { formatCredentials, formatRecord, LIST_HEAD } from '../../src/store/file/emit.ts';
 import { normalizeRecord, parseCredentials } from '../../src/store/file/format.ts';
-import { reparse } from '../../src/store/file/reparse.ts';
+import { readSnapshot, reparse } from '../../src/store/file/reparse.ts';
 import { Snapshot } from '../../src/store/file/snapshot.ts';
 import type { CredentialRecord } from '../../src/store/record.ts';
 import { suite } from '../helpers/suite.ts';
@@ -70,6 +70,32 @@ test('looks only at what is new', () => {
   const records = reparse(text, 'file', known, checkHash);
   assert.is(checked, 1);
   assert.ok(records.slice(0, base.length).every((record, at) => record === base[at]));
+});
+
+test('takes over check values of peppers, wherever they stand', () => {
+  const check = '0123456789abcdef'.repeat(2);
+  const peppers = new Map([['1', check]]);
+  const text = formatCredentials([...base, issuedRecord()], peppers);
+  checked = 0;
+  assert.equal(readSnapshot(text, 'file', known, checkHash).peppers, peppers);
+  assert.is(checked, 1, 'and only what is new is parsed');
+  assert.equal(readSnapshot(formatCredentials([], peppers), 'file', known, checkHash).peppers, peppers);
+  for (const elsewhere of [
+    `${baseText}peppers:\n  - id: "1"\n    check: "${check}"\n`,
+    `${baseText}peppers: [{id: "1", check: ${check}}]\n`,
+    baseText.replace('credentials:', `peppers: [{check: "${check}", id: "1"}]\ncredentials:`),
+  ]) {
+    assert.equal(readSnapshot(elsewhere, 'file', known, checkHash).peppers, peppers, elsewhere.slice(-200));
+  }
+  const twice = formatCredentials(base, peppers).replace(
+    'credentials:',
+    `  - id: "1"\n    check: "${check.toUpperCase().toLowerCase()}"\ncredentials:`,
+  );
+  assert.throws(() => readSnapshot(twice, 'file', known, checkHash), /peppers\[1\]\.id: is used twice/);
+  assert.throws(
+    () => readSnapshot(text.replace(check, `${check}00`), 'file', known, checkHash),
+    /peppers\[0\]\.check/,
+  );
 });
 
 test('complains of the same, at the same place', () => {

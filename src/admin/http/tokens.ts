@@ -126,7 +126,7 @@ export class TokenVerifier {
 
   async #matches(text: string, stored: StoredToken): Promise<boolean> {
     const pepper = (await this.#deps.peppers()).get(stored.pepper);
-    if (!macMatches(pepper.macKey, text, stored.mac)) return false;
+    if (!macMatches((await pepper.keysFor(text)).macKey, text, stored.mac)) return false;
     return this.#deps.hasher.verify(text, stored.hash, pepper);
   }
 }

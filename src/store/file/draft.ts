@@ -13,12 +13,14 @@ import type { Snapshot } from './snapshot.ts';
 
 export class Draft {
   readonly records: Map<string, CredentialRecord>;
+  readonly peppers: Map<string, string>;
   readonly #checkHash: CheckHash;
   readonly #publicIds = new Map<string, string>();
   #changed = false;
 
   constructor(base: Snapshot, checkHash: CheckHash) {
     this.records = new Map(base.records);
+    this.peppers = new Map(base.peppers);
     this.#checkHash = checkHash;
     for (const record of base.records.values()) this.#note(record);
   }
@@ -67,6 +69,14 @@ export class Draft {
     if (old === undefined || old.hash !== replacement.oldHash) return false;
     this.#replace(rehashed(old, replacement));
     return true;
+  }
+
+  notePepper(id: string, check: string): string {
+    const known = this.peppers.get(id);
+    if (known !== undefined) return known;
+    this.peppers.set(id, check);
+    this.#changed = true;
+    return check;
   }
 
   #existing(id: string): CredentialRecord {

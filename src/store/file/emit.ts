@@ -8,6 +8,9 @@
 import { indexToken, type CredentialRecord, type KeyRecord } from '../record.ts';
 import type { Row } from './format.ts';
 
+/** Far more than all versions of a pepper take. */
+const MAX_HEAD = 65_536;
+
 /** What the file begins with. Other comments do not outlive the next change by the program. */
 export const HEAD = `# Hashed credentials of hashed-key-auth: nothing in here opens anything, it may be kept in Git.
 # Written by the program too; comments further down do not survive that.
@@ -16,11 +19,41 @@ format: 1
 
 export const LIST_HEAD = `${HEAD}credentials:\n`;
 
+/** Check values of pepper versions, by version. */
+export type PepperChecks = ReadonlyMap<string, string>;
+
+export const NO_PEPPERS: PepperChecks = new Map();
+
 const texts = new WeakMap<CredentialRecord, string>();
 
-export function formatCredentials(records: Iterable<CredentialRecord>): string {
+export function formatCredentials(records: Iterable<CredentialRecord>, peppers = NO_PEPPERS): string {
   const parts = Array.from(records, formatRecord);
-  return parts.length === 0 ? `${HEAD}credentials: []\n` : LIST_HEAD + parts.join('');
+  const head = HEAD + formatPeppers(peppers);
+  return parts.length === 0 ? `${head}credentials: []\n` : `${head}credentials:\n${parts.join('')}`;
+}
+
+function formatPeppers(peppers: PepperChecks): string {
+  if (peppers.size === 0) return '';
+  const lines = [...peppers].map(([id, check]) => `  - id: ${quoted(id)}\n    check: ${quoted(check)}\n`);
+  return `peppers:\n${lines.join('')}`;
+}
+
+const PEPPER = /  - id: "([A-Za-z0-9._-]{1,32})"\n    check: "([0-9a-f]{32})"\n/g;
+const AFTER_HEAD = new RegExp(`^(?:peppers:\\n((?:${PEPPER.source})+))?credentials:(?: \\[\\])?\\n`);
+
+/**
+ * The part before the first record of a text in our own layout, and the check values in it. Undefined for any other
+ * layout, and where a version is there twice.
+ */
+export function readHead(
+  text: string,
+): { readonly length: number; readonly peppers: PepperChecks } | undefined {
+  if (!text.startsWith(HEAD)) return undefined;
+  const match = AFTER_HEAD.exec(text.slice(HEAD.length, HEAD.length + MAX_HEAD));
+  if (match === null) return undefined;
+  const found = [...(match[1] ?? '').matchAll(PEPPER)];
+  const peppers = new Map(found.map(([, id = '', check = '']) => [id, check]));
+  return peppers.size === found.length ? { length: HEAD.length + match[0].length, peppers } : undefined;
 }
 
 /** The lines of one record. Equal texts mean equal records. */

@@ -45,7 +45,7 @@ import { AcknowledgementFiles } from './acknowledgement-files.ts';
 import { Draft } from './draft.ts';
 import { formatCredentials } from './emit.ts';
 import type { CheckHash } from './format.ts';
-import { reparse } from './reparse.ts';
+import { readSnapshot } from './reparse.ts';
 import { difference, Snapshot } from './snapshot.ts';
 import { assertUnchanged, currentSignature, digestOf, readVersion, type FileVersion } from './source.ts';
 import { UsageFile } from './usage-file.ts';
@@ -130,7 +130,7 @@ class FileStore implements CredentialStore {
     if (this.#open) return;
     const { path, pollMs, logger, checkHash } = this.#options;
     const version = await readVersion(path);
-    this.#adopt(new Snapshot(reparse(version.text, path, this.#snapshot, checkHash)), version);
+    this.#adopt(readSnapshot(version.text, path, this.#snapshot, checkHash), version);
     this.#open = true;
     this.#watcher = new FileWatcher({ path, pollMs, logger, onMaybeChanged: () => void this.#refresh() });
     // For what happened between the reading and the watching.
@@ -213,6 +213,14 @@ class FileStore implements CredentialStore {
     return this.#write((draft) => draft.replaceHash(replacement));
   }
 
+  async pepperChecks(): Promise<ReadonlyMap<string, string>> {
+    return this.#current().peppers;
+  }
+
+  async notePepper(id: string, check: string): Promise<string> {
+    return this.#current().peppers.get(id) ?? (await this.#write((draft) => draft.notePepper(id, check)));
+  }
+
   onChange(listener: (change: StoreChange) => void): () => void {
     return this.#listeners.add(listener);
   }
@@ -270,14 +278,14 @@ class FileStore implements CredentialStore {
       this.#seen = version;
       return;
     }
-    let records: CredentialRecord[];
+    let snapshot: Snapshot;
     try {
-      records = reparse(version.text, path, this.#snapshot, checkHash);
+      snapshot = readSnapshot(version.text, path, this.#snapshot, checkHash);
     } catch (error) {
       this.#refuse(toHkaError(error), version);
       return;
     }
-    const counts = this.#adopt(new Snapshot(records), version);
+    const counts = this.#adopt(snapshot, version);
     logger.info(
       { path, total: this.#snapshot.records.size, ...counts },
       'the credentials file was read anew',
@@ -368,21 +376,21 @@ class FileStore implements CredentialStore {
       const base =
         version.digest === this.#digest
           ? this.#snapshot
-          : new Snapshot(reparse(version.text, path, this.#snapshot, checkHash));
+          : readSnapshot(version.text, path, this.#snapshot, checkHash);
       const draft = new Draft(base, checkHash);
       const answers = batch.map(({ apply }) => apply(draft));
       if (!draft.changed) {
         if (base !== this.#snapshot) this.#adopt(base, version);
         return answers;
       }
-      const text = formatCredentials(draft.records.values());
+      const text = formatCredentials(draft.records.values(), draft.peppers);
       try {
         const beforeRename = (): void => {
           lock.assertHeld();
           assertUnchanged(path, version.signature);
         };
         const signature = await writeFileDurably(path, text, { beforeRename });
-        this.#adopt(new Snapshot(draft.records.values()), {
+        this.#adopt(new Snapshot(draft.records.values(), draft.peppers), {
           digest: digestOf(text),
           signature,
           settled: false,

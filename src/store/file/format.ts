@@ -10,6 +10,7 @@ import { HkaError, messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/uuid.ts';
 import { formatViolations, violationsOf, type Violation } from '../../lib/validate.ts';
 import type { CredentialRecord, KeyRecord, Lookup, PreviousKey } from '../record.ts';
+import type { PepperChecks } from './emit.ts';
 import { parseYaml } from '../../lib/yaml.ts';
 
 /** One entry of the file. */
@@ -24,6 +25,15 @@ const TIMES = ['created_at', 'expires_at', 'revoked_at'] as const;
 
 /** Throws HKA_STORE_CORRUPT, listing the faults. `path` names the file in messages. */
 export function parseCredentials(text: string, path: string, checkHash: CheckHash): CredentialRecord[] {
+  return parseFile(text, path, checkHash).records;
+}
+
+/** As {@link parseCredentials}, with the check values of pepper versions. */
+export function parseFile(
+  text: string,
+  path: string,
+  checkHash: CheckHash,
+): { readonly records: CredentialRecord[]; readonly peppers: PepperChecks } {
   const document = parseYaml(text, { subject: path, code: 'HKA_STORE_CORRUPT' });
   if (document === undefined) {
     throw new HkaError(
@@ -34,6 +44,7 @@ export function parseCredentials(text: string, path: string, checkHash: CheckHas
   const violations = [
     ...violationsOf(credentialsFileSchema, document),
     ...crossChecks(rowsOf(document), checkHash),
+    ...pepperViolations(document),
   ].map((violation) => describeViolation(violation, document));
   if (violations.length > 0) {
     const listed = violations.slice(0, MAX_LISTED);
@@ -43,7 +54,23 @@ export function parseCredentials(text: string, path: string, checkHash: CheckHas
       details: { violations: listed },
     });
   }
-  return (document as CredentialsFile).credentials.map(recordOf);
+  const { credentials, peppers = [] } = document as CredentialsFile;
+  return {
+    records: credentials.map(recordOf),
+    peppers: new Map(peppers.map(({ id, check }) => [id, check])),
+  };
+}
+
+/** Of two check values of one version, nobody can say which is right. */
+function pepperViolations(document: unknown): Violation[] {
+  const peppers = (document as { readonly peppers?: unknown } | null)?.peppers;
+  if (!Array.isArray(peppers)) return [];
+  const ids = peppers.map((pepper: unknown) => (pepper as { readonly id?: unknown } | null)?.id);
+  return ids.flatMap((id, at) =>
+    typeof id === 'string' && ids.indexOf(id) < at
+      ? [{ path: `peppers[${at}].id`, message: 'is used twice; each must be unique' }]
+      : [],
+  );
 }
 
 /** What is wrong with records that a caller wants to store; the file must never become unreadable by our own hand. */

@@ -7,13 +7,22 @@
  * duplicate), the whole is parsed, which also gets the positions in messages right.
  */
 import { publicIdsOf, type CredentialRecord } from '../record.ts';
-import { formatRecord, LIST_HEAD } from './emit.ts';
-import { parseCredentials, type CheckHash } from './format.ts';
-import type { Snapshot } from './snapshot.ts';
+import { formatRecord, LIST_HEAD, readHead } from './emit.ts';
+import { parseCredentials, parseFile, type CheckHash } from './format.ts';
+import { Snapshot } from './snapshot.ts';
 
 const ENTRY = /^(?= {2}- id: )/m;
 
-/** Throws HKA_STORE_CORRUPT. */
+/** All of a version of the file. Throws HKA_STORE_CORRUPT. */
+export function readSnapshot(text: string, path: string, known: Snapshot, checkHash: CheckHash): Snapshot {
+  const records = fromKnown(text, path, known, checkHash);
+  const peppers = records === undefined ? undefined : readHead(text)?.peppers;
+  if (records !== undefined && peppers !== undefined) return new Snapshot(records, peppers);
+  const parsed = parseFile(text, path, checkHash);
+  return new Snapshot(parsed.records, parsed.peppers);
+}
+
+/** The records of it. Throws HKA_STORE_CORRUPT. */
 export function reparse(
   text: string,
   path: string,
@@ -29,16 +38,19 @@ function fromKnown(
   known: Snapshot,
   checkHash: CheckHash,
 ): CredentialRecord[] | undefined {
-  if (known.records.size === 0 || !text.startsWith(LIST_HEAD)) return undefined;
-  const entries = text.slice(LIST_HEAD.length).split(ENTRY);
+  const head = known.records.size === 0 ? undefined : readHead(text);
+  if (head === undefined || head.length === text.length) return undefined;
+  const entries = text.slice(head.length).split(ENTRY);
   // An entry in our own layout ends where a less indented line begins, whatever stands in the entries around it.
   if (!entries.every((entry) => entry.startsWith('  - id: ') && entry.endsWith('\n'))) return undefined;
   const records = entries.map((entry) => knownRecord(entry, known));
   const fresh = entries.filter((_entry, at) => records[at] === undefined);
   if (fresh.length > entries.length / 2) return undefined;
   try {
-    const parsed = fresh.length === 0 ? [] : parseCredentials(LIST_HEAD + fresh.join(''), path, checkHash);
-    if (parsed.length !== fresh.length) return undefined;
+    const rest = fresh.length === 0 ? undefined : parseFile(LIST_HEAD + fresh.join(''), path, checkHash);
+    const parsed = rest?.records ?? [];
+    // Check values of peppers may also stand below the credentials.
+    if (parsed.length !== fresh.length || (rest?.peppers.size ?? 0) > 0) return undefined;
     const merged = records.map((record) => record ?? parsed.shift());
     const complete = merged.filter((record) => record !== undefined);
     return hasDuplicates(complete) ? undefined : complete;

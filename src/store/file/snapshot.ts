@@ -6,7 +6,7 @@
  */
 import { indexToken, keysOf, type CredentialRecord, type KeyRecord } from '../record.ts';
 import type { IndexLength, StoreChange } from '../store.ts';
-import { formatRecord } from './emit.ts';
+import { formatRecord, NO_PEPPERS, type PepperChecks } from './emit.ts';
 
 type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
 
@@ -14,12 +14,14 @@ export class Snapshot {
   static readonly empty = new Snapshot([]);
 
   readonly records: ReadonlyMap<string, CredentialRecord>;
+  readonly peppers: PepperChecks;
   readonly indexLengths: readonly IndexLength[];
   readonly #byPublicId = new Map<string, CredentialRecord>();
   readonly #byIndex = new Map<string, CredentialRecord[]>();
 
   /** In the order of the file. */
-  constructor(records: Iterable<CredentialRecord>) {
+  constructor(records: Iterable<CredentialRecord>, peppers: PepperChecks = NO_PEPPERS) {
+    this.peppers = peppers;
     const byId = new Map<string, CredentialRecord>();
     const lengths = new Map<string, Mutable<IndexLength>>();
     for (const record of records) {

@@ -120,6 +120,15 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .execute();
     },
   },
+  '0002-pepper-checks': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('pepper_checks')
+        .addColumn('pepper', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('check_value', 'text', (column) => column.notNull())
+        .execute();
+    },
+  },
 };
 
 export const LATEST = Object.keys(MIGRATIONS).toSorted().at(-1) ?? '';

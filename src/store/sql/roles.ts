@@ -20,6 +20,7 @@ const GATEWAY_READS = [
   'credential_usage',
   'retiring_uses',
   'index_lengths',
+  'pepper_checks',
   'gateways',
   'store_state',
   'store_changes',
@@ -45,6 +46,7 @@ export function rolesSql({ schema, gateway, admin, rehash }: RoleOptions): strin
           `grant update (sequence) on ${table('store_state')} to ${gatewayRole};`,
           `grant insert, delete on ${table('store_changes')} to ${gatewayRole};`,
           `grant insert, update on ${table('index_lengths')} to ${gatewayRole};`,
+          `grant insert on ${table('pepper_checks')} to ${gatewayRole};`,
         ]
       : []),
     '',

@@ -380,6 +380,27 @@ class SqlStore implements CredentialStore {
     );
   }
 
+  pepperChecks(): Promise<ReadonlyMap<string, string>> {
+    return this.#read(async (db) => {
+      const rows = await db.selectFrom('pepper_checks').selectAll().execute();
+      return new Map(rows.map(({ pepper, check_value }) => [pepper, check_value]));
+    });
+  }
+
+  async notePepper(id: string, check: string): Promise<string> {
+    const known = (await this.pepperChecks()).get(id);
+    if (known !== undefined) return known;
+    await this.#transaction((db) =>
+      db
+        .insertInto('pepper_checks')
+        .values({ pepper: id, check_value: check })
+        // Of two who come at once the first one counts, for both.
+        .onConflict((conflict) => conflict.column('pepper').doNothing())
+        .execute(),
+    );
+    return (await this.pepperChecks()).get(id) ?? check;
+  }
+
   onChange(listener: (change: StoreChange) => void): () => void {
     return this.#listeners.add(listener);
   }

@@ -88,7 +88,14 @@ export interface GatewayTable {
   alone_ms: number;
 }
 
+/** One row for each pepper version that a record was made with; never changed. */
+export interface PepperCheckTable {
+  pepper: string;
+  check_value: string;
+}
+
 export interface Tables {
+  pepper_checks: PepperCheckTable;
   gateways: GatewayTable;
   credentials: CredentialTable;
   credential_tags: TagTable;

@@ -43,6 +43,7 @@ import { VaultAcknowledgements } from './acknowledgements.ts';
 import { CHANGES, journalData, nextJournal } from './journal.ts';
 import type { KvRecords } from './kv.ts';
 import { Mirror, type MirrorState } from './mirror.ts';
+import { notePepperCheck, readPeppers } from './peppers.ts';
 import { VaultUsage } from './usage.ts';
 
 export interface VaultStoreOptions {
@@ -244,6 +245,24 @@ class VaultStore implements CredentialStore {
 
   replaceHash(replacement: HashReplacement): Promise<boolean> {
     return this.#write((draft) => draft.replaceHash(replacement));
+  }
+
+  async pepperChecks(): Promise<ReadonlyMap<string, string>> {
+    const { kv } = this.#use();
+    try {
+      return (await readPeppers(kv)).checks;
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  async notePepper(id: string, check: string): Promise<string> {
+    const { kv } = this.#use();
+    try {
+      return await notePepperCheck(kv, id, check);
+    } catch (error) {
+      throw notWritten(error);
+    }
   }
 
   onChange(listener: (change: StoreChange) => void): () => void {
