@@ -8,10 +8,10 @@ import { KeyHasher } from '../keys/hasher.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { systemClock } from '../lib/clock.ts';
 import { HkaError } from '../lib/errors.ts';
-import { createLogger, type Logger } from '../lib/logger.ts';
+import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
-import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
+import { loadPeppers, peppersNeedVault, withCurrentPeppers } from '../runtime/peppers.ts';
 import { kongConsumers } from './kong-consumers.ts';
 import { LocalCredentials, type Credentials, type CredentialSession } from './credentials.ts';
 import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
@@ -23,6 +23,8 @@ import { createVaults } from '../vault/vaults.ts';
 
 /** A migration may have to build an index over a million rows. */
 const MIGRATION_TIMEOUT_MS = 600_000;
+/** Of the peppers, before they are read again. */
+const REMEMBERED_MS = 5000;
 
 export class CliSession implements CredentialSession {
   readonly config: Config;
@@ -30,7 +32,7 @@ export class CliSession implements CredentialSession {
   readonly hasher: KeyHasher;
   #store: CredentialStore | undefined;
   #vault: Vault | undefined;
-  #peppers: Promise<PepperRing> | undefined;
+  #peppers: { ring: Promise<PepperRing>; readonly at: number } | undefined;
 
   /** `parts`: in place of those for a command that ends by itself. */
   constructor(
@@ -70,21 +72,43 @@ export class CliSession implements CredentialSession {
     });
   }
 
+  /** As they are by now. */
   async peppers(): Promise<PepperRing> {
     if (peppersNeedVault(this.config)) await this.#startVault();
-    return loadPeppers(this.config, this.#vault);
+    const config = this.config.pepper.source === undefined ? withCurrentPeppers(this.config) : this.config;
+    return loadPeppers(config, this.#vault);
   }
 
-  /** Read once. A failure is not remembered: Vault may be back at the next call. */
+  /**
+   * Read once in a while: a service that runs for months has to learn of a rotation. A failure is not remembered, since
+   * Vault may be back at the next call; what was read before stays in use meanwhile.
+   */
   rememberedPeppers(): Promise<PepperRing> {
-    if (this.#peppers === undefined) {
-      const reading = this.peppers();
-      this.#peppers = reading;
-      reading.catch(() => {
-        if (this.#peppers === reading) this.#peppers = undefined;
+    const known = this.#peppers;
+    if (known !== undefined && performance.now() - known.at < REMEMBERED_MS) return known.ring;
+    const ring = this.peppers();
+    const read = { ring, at: performance.now() };
+    this.#peppers = read;
+    if (known === undefined) {
+      ring.catch(() => {
+        if (this.#peppers === read) this.#peppers = undefined;
       });
+      return ring;
     }
-    return this.#peppers;
+    read.ring = ring.catch((error: unknown) => {
+      this.logger.warn(
+        { err: describeError(error) },
+        'the pepper can not be read again; the known one stays',
+      );
+      return known.ring;
+    });
+    return read.ring;
+  }
+
+  /** Started, where one is configured. */
+  async vault(): Promise<Vault | undefined> {
+    await this.#startVault();
+    return this.#vault;
   }
 
   async service(): Promise<CredentialService> {

@@ -353,16 +353,12 @@ export const serverConfigSchema = {
       }
     },
     "pepper": {
-      "description": "The pepper: a secret that is mixed into every hash and is kept apart from the store.",
+      "description": "The pepper: a secret that is mixed into every hash and is kept apart from the store. Either current and versions, or source.",
       "type": "object",
       "additionalProperties": false,
-      "required": [
-        "current",
-        "versions"
-      ],
       "properties": {
         "current": {
-          "description": "Id of the version that new hashes use.",
+          "description": "Id of the version that new hashes use, with versions.",
           "type": "string",
           "minLength": 1,
           "maxLength": 32,
@@ -371,10 +367,9 @@ export const serverConfigSchema = {
         "versions": {
           "description": "Every version that some credential still uses.",
           "type": "array",
-          "minItems": 1,
           "maxItems": 64,
           "items": {
-            "description": "One version, from a file or from Vault.",
+            "description": "One version, from a file, from Vault, or computed inside Vault.",
             "type": "object",
             "additionalProperties": false,
             "required": [
@@ -397,7 +392,69 @@ export const serverConfigSchema = {
                 "description": "Where the pepper lies in Vault: vault://mount/path#field.",
                 "type": "string",
                 "minLength": 1
+              },
+              "transit": {
+                "description": "A key of Vault's Transit engine in place of bytes that are known here: it computes what a key is found and hashed with.",
+                "type": "object",
+                "additionalProperties": false,
+                "required": [
+                  "key",
+                  "key_version"
+                ],
+                "properties": {
+                  "mount": {
+                    "description": "Path of the Transit mount.",
+                    "type": "string",
+                    "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+                    "maxLength": 256,
+                    "default": "transit"
+                  },
+                  "key": {
+                    "description": "Name of the Transit key.",
+                    "type": "string",
+                    "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+                    "maxLength": 128
+                  },
+                  "key_version": {
+                    "description": "Version of that key. Fixed, so that a rotation in Vault changes nothing here.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 2147483647
+                  }
+                }
               }
+            }
+          },
+          "default": []
+        },
+        "source": {
+          "description": "All versions in one secret of a KV mount of version 2, which gateways look at again and again: a field for each version, and the field current.",
+          "type": "object",
+          "additionalProperties": false,
+          "required": [
+            "mount",
+            "path"
+          ],
+          "properties": {
+            "mount": {
+              "description": "Path of a KV mount of version 2.",
+              "type": "string",
+              "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+              "maxLength": 256
+            },
+            "path": {
+              "description": "Path of the secret below the mount.",
+              "type": "string",
+              "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+              "maxLength": 256
+            },
+            "poll_seconds": {
+              "description": "How often it is looked at. A rotation waits somewhat longer than that before the new version is used.",
+              "type": "integer",
+              "minimum": 1,
+              "maximum": 300,
+              "default": 10,
+              "x-unit": "s"
             }
           }
         }

@@ -104,10 +104,10 @@ export interface ServerConfig {
       timeout_ms: number;
     };
   };
-  /** The pepper: a secret that is mixed into every hash and is kept apart from the store. */
+  /** The pepper: a secret that is mixed into every hash and is kept apart from the store. Either current and versions, or source. */
   pepper: {
-    /** Id of the version that new hashes use. */
-    current: string;
+    /** Id of the version that new hashes use, with versions. */
+    current?: string;
     /** Every version that some credential still uses. */
     versions: ({
       /** Name of this version; credentials store it. */
@@ -116,7 +116,25 @@ export interface ServerConfig {
       file?: string;
       /** Where the pepper lies in Vault: vault://mount/path#field. */
       reference?: string;
+      /** A key of Vault's Transit engine in place of bytes that are known here: it computes what a key is found and hashed with. */
+      transit?: {
+        /** Path of the Transit mount. */
+        mount: string;
+        /** Name of the Transit key. */
+        key: string;
+        /** Version of that key. Fixed, so that a rotation in Vault changes nothing here. */
+        key_version: number;
+      };
     })[];
+    /** All versions in one secret of a KV mount of version 2, which gateways look at again and again: a field for each version, and the field current. */
+    source?: {
+      /** Path of a KV mount of version 2. */
+      mount: string;
+      /** Path of the secret below the mount. */
+      path: string;
+      /** How often it is looked at. A rotation waits somewhat longer than that before the new version is used. Unit: s. */
+      poll_seconds: number;
+    };
   };
   /** How new keys look. */
   keys: {

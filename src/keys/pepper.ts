@@ -47,8 +47,8 @@ export interface LocalPepper extends PepperVersion, PepperKeys {}
 /** Where versions come from. They can change while it runs: a rotation adds one. */
 export interface PepperSource {
   readonly ring: PepperRing;
-  /** Looks again, because a record names a version that is not in {@link ring}. Never rejects; what is known then. */
-  refresh(): Promise<PepperRing>;
+  /** Looks again, because a record names a version that is not in {@link ring}. Never rejects; gives what is known then. */
+  refresh(missing: string): Promise<PepperRing>;
 }
 
 export class PepperRing implements PepperSource {
@@ -66,7 +66,7 @@ export class PepperRing implements PepperSource {
     return this;
   }
 
-  refresh(): Promise<this> {
+  refresh(_missing: string): Promise<this> {
     return Promise.resolve(this);
   }
 

@@ -205,7 +205,7 @@ export class KeyVerifier implements Verifier {
 
   /** A version that is not known may have been added a moment ago. Throws HKA_PEPPER_UNKNOWN: that is no wrong key. */
   async #pepper(id: string): Promise<PepperVersion> {
-    return this.#peppers.ring.find(id) ?? (await this.#peppers.refresh()).get(id);
+    return this.#peppers.ring.find(id) ?? (await this.#peppers.refresh(id)).get(id);
   }
 
   async #findImported(key: string): Promise<readonly StoredKey[]> {

@@ -36,7 +36,8 @@ export function checkAdmin(raw: Partial<ServerConfig>, add: Add): void {
       seen[field].add(value);
     }
     const pepper = (token as { pepper?: unknown }).pepper;
-    if (typeof pepper === 'string' && !versions.has(pepper)) {
+    // Which versions the secret of pepper.source has is not known yet.
+    if (typeof pepper === 'string' && raw.pepper?.source === undefined && !versions.has(pepper)) {
       add(`admin.tokens[${at}].pepper`, 'is none of pepper.versions');
     }
   }

@@ -66,29 +66,7 @@ function crossChecks(raw: Partial<ServerConfig>): Violation[] {
   const violations: Violation[] = [];
   const add = (path: string, message: string): void => void violations.push({ path, message });
 
-  const versions = Array.isArray(raw.pepper?.versions) ? raw.pepper.versions : [];
-  const ids = new Set<string>();
-  for (const [index, version] of versions.entries()) {
-    const path = `pepper.versions[${index}]`;
-    if (typeof version !== 'object' || version === null) continue;
-    if (typeof version.id === 'string' && ids.has(version.id)) add(`${path}.id`, 'is used twice');
-    ids.add(version.id);
-    if ((version.file === undefined) === (version.reference === undefined)) {
-      add(path, 'needs exactly one of file and reference');
-    }
-    if (typeof version.reference === 'string') {
-      if (raw.vault === undefined) add(`${path}.reference`, 'needs a vault section');
-      try {
-        parseReference(version.reference);
-      } catch (error) {
-        add(`${path}.reference`, messageOf(error));
-      }
-    }
-  }
-  const current = raw.pepper?.current;
-  if (typeof current === 'string' && versions.length > 0 && !ids.has(current)) {
-    add('pepper.current', `is none of the versions (${[...ids].join(', ')})`);
-  }
+  checkPepper(raw, add);
   checkVault(raw, add);
   checkStore(raw, add);
   checkAdmin(raw, add);
@@ -97,6 +75,43 @@ function crossChecks(raw: Partial<ServerConfig>): Violation[] {
     add('server.socket_group', 'has no effect without socket_mode "0660"');
   }
   return violations;
+}
+
+function checkPepper(raw: Partial<ServerConfig>, add: (path: string, message: string) => void): void {
+  const pepper = raw.pepper as Partial<ServerConfig['pepper']> | null | undefined;
+  if (typeof pepper !== 'object' || pepper === null) return;
+  const { source, current } = pepper;
+  const versions = Array.isArray(pepper.versions) ? pepper.versions : [];
+  if (source !== undefined) {
+    if (raw.vault === undefined) add('pepper.source', 'needs a vault section');
+    if (current !== undefined) add('pepper.current', 'has no effect beside source, whose secret says it');
+    if (versions.length > 0) add('pepper.versions', 'have no effect beside source, whose secret has them');
+    return;
+  }
+  if (versions.length === 0) add('pepper.versions', 'are missing (or pepper.source)');
+  if (current === undefined) add('pepper.current', 'is missing');
+  const ids = new Set<string>();
+  for (const [index, version] of versions.entries()) {
+    const path = `pepper.versions[${index}]`;
+    if (typeof version !== 'object' || version === null) continue;
+    if (typeof version.id === 'string' && ids.has(version.id)) add(`${path}.id`, 'is used twice');
+    ids.add(version.id);
+    const { file, reference, transit } = version;
+    if ([file, reference, transit].filter((from) => from !== undefined).length !== 1) {
+      add(path, 'needs exactly one of file, reference and transit');
+    }
+    if (transit !== undefined && raw.vault === undefined) add(`${path}.transit`, 'needs a vault section');
+    if (typeof reference !== 'string') continue;
+    if (raw.vault === undefined) add(`${path}.reference`, 'needs a vault section');
+    try {
+      parseReference(reference);
+    } catch (error) {
+      add(`${path}.reference`, messageOf(error));
+    }
+  }
+  if (typeof current === 'string' && versions.length > 0 && !ids.has(current)) {
+    add('pepper.current', `is none of the versions (${[...ids].join(', ')})`);
+  }
 }
 
 function checkStore(raw: Partial<ServerConfig>, add: (path: string, message: string) => void): void {

@@ -1,37 +1,54 @@
 /** Peppers from where the configuration says: files that nobody else may read, or Vault. */
 import { readPrivateFile } from '../lib/atomic-file.ts';
+import { HkaError } from '../lib/errors.ts';
 import { Secret } from '../lib/secret.ts';
 import { parsePepper, PepperRing, type PepperVersion } from '../keys/pepper.ts';
 import { parseReference, type ReferencePattern } from '../vault/reference.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { Config } from './config.ts';
+import { loadConfig, type Config } from './config.ts';
+import { PepperSecret } from './pepper-secret.ts';
 
-/** Whether every version comes from a file, so that no Vault is needed. */
-export function peppersNeedVault(config: Config): boolean {
-  return config.pepper.versions.some(({ reference }) => reference !== undefined);
+/** False when every version comes from a file. */
+export function peppersNeedVault({ pepper }: Config): boolean {
+  return pepper.source !== undefined || pepper.versions.some(({ file }) => file === undefined);
 }
 
-/** Throws HKA_PEPPER_UNREADABLE, or what Vault throws. */
+/** Throws HKA_PEPPER_UNREADABLE, HKA_PEPPER_WEAK, or what Vault throws. */
 export async function loadPeppers(config: Config, vault: Vault | undefined): Promise<PepperRing> {
-  const versions = await Promise.all(
-    config.pepper.versions.map(async ({ id, file, reference }): Promise<PepperVersion> => {
-      if (file !== undefined) {
-        return parsePepper(
-          id,
-          new Secret(readPrivateFile(file, 'the pepper file', 'HKA_PEPPER_UNREADABLE')),
-          file,
-        );
-      }
-      if (reference === undefined || vault === undefined) throw new Error('checked with the configuration');
-      return parsePepper(id, await vault.field(parseReference(reference)), reference);
-    }),
-  );
-  return new PepperRing(versions, config.pepper.current);
+  const { source, versions, current = '' } = config.pepper;
+  if (source !== undefined) return PepperSecret.of(source, vaultFor(vault)).load();
+  return new PepperRing(await Promise.all(versions.map((version) => loadVersion(version, vault))), current);
+}
+
+/** The same with the `pepper` section as it is in the file by now: a rotation writes it there. Throws HKA_CONFIG_INVALID. */
+export function withCurrentPeppers(config: Config): Config {
+  return { ...config, pepper: loadConfig(config.file).pepper };
 }
 
 /** Whether `pattern` leads to where no pepper is kept, whatever the consumer: to another path, whatever connection and field. */
-export function isApartFromPeppers(config: Config, pattern: ReferencePattern): boolean {
-  return config.pepper.versions.every(
+export function isApartFromPeppers({ pepper }: Config, pattern: ReferencePattern): boolean {
+  const { source, versions } = pepper;
+  if (source !== undefined && !pattern.isApartFrom([...source.mount.split('/'), ...source.path.split('/')])) {
+    return false;
+  }
+  return versions.every(
     ({ reference }) => reference === undefined || pattern.isApartFrom(parseReference(reference).segments),
   );
+}
+
+async function loadVersion(
+  { id, file, reference }: Config['pepper']['versions'][number],
+  vault: Vault | undefined,
+): Promise<PepperVersion> {
+  if (file !== undefined) {
+    const text = readPrivateFile(file, 'the pepper file', 'HKA_PEPPER_UNREADABLE');
+    return parsePepper(id, new Secret(text), file);
+  }
+  if (reference === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'checked with the configuration');
+  return parsePepper(id, await vaultFor(vault).field(parseReference(reference)), reference);
+}
+
+function vaultFor(vault: Vault | undefined): Vault {
+  if (vault !== undefined) return vault;
+  throw new HkaError('HKA_CONFIG_INVALID', 'the pepper lies in Vault; add a vault section and restart');
 }

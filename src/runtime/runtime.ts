@@ -5,7 +5,6 @@
 import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeyHasher } from '../keys/hasher.ts';
-import type { PepperRing } from '../keys/pepper.ts';
 import { isGuessable, publicIdOf } from '../keys/guessable.ts';
 import type { VerificationCacheOptions } from '../keys/verification-cache.ts';
 import { KeyVerifier } from '../keys/verifier.ts';
@@ -24,7 +23,8 @@ import { type FieldReference, type ReferencePattern, type SecretReference } from
 import type { SecretData } from '../vault/secret-data.ts';
 import { createVaults, type Vaults } from '../vault/vaults.ts';
 import type { Config } from './config.ts';
-import { isApartFromPeppers, loadPeppers, peppersNeedVault } from './peppers.ts';
+import { PepperKeeper, type PepperKeeperDeps } from './pepper-keeper.ts';
+import { isApartFromPeppers, loadPeppers, peppersNeedVault, withCurrentPeppers } from './peppers.ts';
 import { Presence } from './presence.ts';
 import { createStore } from './stores.ts';
 
@@ -76,8 +76,11 @@ export class Runtime implements PluginRuntime {
   readonly vault: Vaults | undefined;
   readonly hasher: KeyHasher;
   readonly #config: Config;
+  /** As the peppers in use were read. */
+  #pepperConfig: Config;
   readonly #stop = new AbortController();
   #verifier: KeyVerifier | undefined;
+  #peppers: PepperKeeper | undefined;
   #usageTimer: NodeJS.Timeout | undefined;
   #presence: Presence | undefined;
   /** Resolves when every process has acted upon the changes that were announced so far. */
@@ -86,6 +89,7 @@ export class Runtime implements PluginRuntime {
 
   constructor(config: Config, logger: Logger, timings?: Timings) {
     this.#config = config;
+    this.#pepperConfig = config;
     this.logger = logger;
     this.logOnce = createLogOnce(logger);
     this.consumers = new ConsumerCache(
@@ -122,10 +126,10 @@ export class Runtime implements PluginRuntime {
       this.store.onChange(() => presence.say());
     }
     if (!peppersNeedVault(this.#config)) {
-      this.#usePeppers(await loadPeppers(this.#config, this.vault));
+      this.#usePeppers(await PepperKeeper.open(this.#pepperDeps()));
       return;
     }
-    if (!(await this.#tryPeppers())) void this.#keepTryingPeppers();
+    if (!(await this.#tryPeppers(true))) void this.#keepTryingPeppers();
   }
 
   async close(): Promise<void> {
@@ -134,6 +138,7 @@ export class Runtime implements PluginRuntime {
     await this.#keepUsage();
     await this.#presence?.close();
     this.#verifier?.close();
+    this.#peppers?.close();
     await this.store.close();
     await this.vault?.close();
   }
@@ -159,7 +164,7 @@ export class Runtime implements PluginRuntime {
   }
 
   mayForward(pattern: ReferencePattern): boolean {
-    return isApartFromPeppers(this.#config, pattern);
+    return isApartFromPeppers(this.#pepperConfig, pattern);
   }
 
   isGuessable(key: string): boolean {
@@ -216,18 +221,40 @@ export class Runtime implements PluginRuntime {
     }
   }
 
-  async #tryPeppers(): Promise<boolean> {
+  #pepperDeps(): PepperKeeperDeps {
+    const { source } = this.#config.pepper;
+    let first = true;
+    return {
+      load: async () => {
+        // The configuration that this runtime was made with may not be the one in the file.
+        const config = first || source !== undefined ? this.#config : withCurrentPeppers(this.#config);
+        const ring = await loadPeppers(config, this.vault);
+        first = false;
+        this.#pepperConfig = config;
+        return ring;
+      },
+      store: this.store,
+      logger: this.logger,
+      clock: this.clock,
+      pollMs: source === undefined ? undefined : source.pollSeconds * 1000,
+    };
+  }
+
+  /** Throws at the start what waiting won't mend. */
+  async #tryPeppers(starting: boolean): Promise<boolean> {
     try {
-      this.#usePeppers(await loadPeppers(this.#config, this.vault));
+      this.#usePeppers(await PepperKeeper.open(this.#pepperDeps()));
       return true;
     } catch (error) {
-      this.#notReady =
-        error instanceof HkaError
-          ? error
-          : new HkaError('HKA_INTERNAL', 'the pepper cannot be read', { cause: error });
-      this.logger.error(
+      const fault = error instanceof HkaError ? error : undefined;
+      if (starting && (fault?.code === 'HKA_PEPPER_MISMATCH' || fault?.code === 'HKA_PEPPER_WEAK'))
+        throw error;
+      this.#notReady = fault ?? new HkaError('HKA_INTERNAL', 'the pepper cannot be read', { cause: error });
+      this.logOnce(
+        `pepper ${this.#notReady.code}`,
+        'error',
         { err: describeError(error) },
-        'the pepper cannot be read from Vault; every key is answered 503 until it can',
+        'the pepper from Vault cannot be used; every key is answered 503 until it can',
       );
       return false;
     }
@@ -236,11 +263,12 @@ export class Runtime implements PluginRuntime {
   async #keepTryingPeppers(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       await delay(PEPPER_RETRY_MS, undefined, { ref: false });
-      if (this.#stop.signal.aborted || (await this.#tryPeppers())) return;
+      if (this.#stop.signal.aborted || (await this.#tryPeppers(false))) return;
     }
   }
 
-  #usePeppers(peppers: PepperRing): void {
+  #usePeppers(peppers: PepperKeeper): void {
+    this.#peppers = peppers;
     const { keys, argon2 } = this.#config;
     this.#verifier = new KeyVerifier(
       {
@@ -250,6 +278,7 @@ export class Runtime implements PluginRuntime {
       },
       { store: this.store, peppers, hasher: this.hasher, logger: this.logger, clock: this.clock },
     );
-    this.logger.info({ peppers: peppers.ids, current: peppers.current.id }, 'pepper read');
+    const { ids, current } = peppers.ring;
+    this.logger.info({ peppers: ids, current: current.id }, 'pepper read');
   }
 }

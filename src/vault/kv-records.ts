@@ -17,6 +17,8 @@ export interface RecordsPlace {
   readonly mount: string;
   /** Below the mount. */
   readonly path: string;
+  /** For messages: where the configuration says this; `store.vault` unless told. */
+  readonly setting?: string;
 }
 
 export interface VaultEntry {
@@ -31,6 +33,7 @@ type Capability = 'read' | 'create and update' | 'list' | 'delete';
 
 export class VaultRecords {
   readonly place: string;
+  readonly #setting: string;
   readonly #mount: readonly string[];
   readonly #path: readonly string[];
   readonly #client: VaultClient;
@@ -39,8 +42,9 @@ export class VaultRecords {
 
   /** Throws HKA_CONFIG_INVALID for a mount or path with segments that could leave it. */
   constructor(place: RecordsPlace, client: VaultClient, session: VaultSession, mounts: MountTable) {
-    this.#mount = segmentsOf(place.mount, 'mount');
-    this.#path = segmentsOf(place.path, 'path');
+    this.#setting = place.setting ?? 'store.vault';
+    this.#mount = segmentsOf(place.mount, `${this.#setting}.mount`);
+    this.#path = segmentsOf(place.path, `${this.#setting}.path`);
     this.place = [...this.#mount, ...this.#path].join('/');
     this.#client = client;
     this.#session = session;
@@ -61,7 +65,7 @@ export class VaultRecords {
     if (found !== this.#mount.join('/')) {
       throw new HkaError(
         'HKA_CONFIG_INVALID',
-        `store.vault: the mount that holds ${this.place} is ${found}; set mount to that and path to the rest`,
+        `${this.#setting}: the mount that holds ${this.place} is ${found}; set mount to that and path to the rest`,
       );
     }
     if (mount.kind === 'kv-2') return;
@@ -70,10 +74,11 @@ export class VaultRecords {
     }
     throw new HkaError(
       'HKA_CONFIG_INVALID',
-      `store.vault: the mount ${found} is KV version 1, which has no check-and-set. Use a mount of version 2 (\`vault secrets enable -version=2 -path=… kv\`), or \`vault kv enable-versioning ${found}\``,
+      `${this.#setting}: the mount ${found} is KV version 1, which has no check-and-set. Use a mount of version 2 (\`vault secrets enable -version=2 -path=… kv\`), or \`vault kv enable-versioning ${found}\``,
     );
   }
 
+  /** An empty path is the entry at the place itself. */
   async read(path: string): Promise<VaultEntry | undefined> {
     const full = this.#full('data', path);
     try {
@@ -124,7 +129,7 @@ export class VaultRecords {
   }
 
   #full(kind: 'data' | 'metadata', path: string): readonly string[] {
-    return [...this.#mount, kind, ...this.#path, ...path.split('/')];
+    return [...this.#mount, kind, ...this.#path, ...(path === '' ? [] : path.split('/'))];
   }
 
   async #call<T>(
@@ -169,6 +174,6 @@ function segmentsOf(text: string, field: string): string[] {
   if (segments.every((segment) => SEGMENT.test(segment))) return segments;
   throw new HkaError(
     'HKA_CONFIG_INVALID',
-    `store.vault.${field} has a segment that is empty, dots, or holds more than letters, digits, ".", "_" and "-"`,
+    `${field} has a segment that is empty, dots, or holds more than letters, digits, ".", "_" and "-"`,
   );
 }

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keys/format.ts';
 import { importHash, importKey, issueKey, makeKey } from '../../src/keys/issue.ts';
 import type { KeyHasher } from '../../src/keys/hasher.ts';
-import { PepperRing } from '../../src/keys/pepper.ts';
+import { PepperRing, type PepperSource } from '../../src/keys/pepper.ts';
 import { formatPhc } from '../../src/keys/phc.ts';
 import { STRONG_INDEX_BITS, weakIndexBits } from '../../src/keys/strength.ts';
 import type { Verdict } from '../../src/keys/verdict.ts';
@@ -32,7 +32,13 @@ interface Bench {
 }
 
 function bench(
-  options: { rehash?: boolean; peppers?: PepperRing; hasher?: KeyHasher; store?: MemoryStore } = {},
+  options: {
+    rehash?: boolean;
+    peppers?: PepperRing;
+    source?: PepperSource;
+    hasher?: KeyHasher;
+    store?: MemoryStore;
+  } = {},
 ): Bench {
   const store = options.store ?? new MemoryStore();
   const clock = new ManualClock();
@@ -40,7 +46,7 @@ function bench(
   const hasher = options.hasher ?? cheapHasher();
   const verifier = new KeyVerifier(
     { prefix: 'hka', cache: VERIFIER_CACHE, rehash: options.rehash ?? false },
-    { store, peppers, hasher, clock },
+    { store, peppers: options.source ?? peppers, hasher, clock },
   );
   return { store, clock, peppers, hasher, verifier };
 }
@@ -591,6 +597,74 @@ test('one request costs a bounded number of argon2, however many rows share an i
   const before = b.hasher.calls;
   assert.is(reason(await b.verifier.verify('secret')), 'unknown');
   assert.ok(b.hasher.calls - before <= 4);
+});
+
+/** A source that learns of version 2 when it is asked for it. */
+class LateSource implements PepperSource {
+  ring: PepperRing;
+  readonly asked: string[] = [];
+  readonly #later: PepperRing | undefined;
+
+  constructor(ring: PepperRing, later?: PepperRing) {
+    this.ring = ring;
+    this.#later = later;
+  }
+
+  refresh(missing: string): Promise<PepperRing> {
+    this.asked.push(missing);
+    this.ring = this.#later ?? this.ring;
+    return Promise.resolve(this.ring);
+  }
+}
+
+test('a key under a pepper version that is not known yet is good once that version was looked for', async () => {
+  const both = testPeppers(['1', '2'], '2');
+  const b = bench({ peppers: both });
+  const issued = await issue(b);
+  const imported = kongKey();
+  await importOne(b, imported, STRONG_INDEX_BITS);
+  for (const key of [issued.key, imported]) {
+    const source = new LateSource(new PepperRing([both.get('1')], '1'), both);
+    const { verifier } = bench({ source, store: b.store });
+    assert.is(reason(await verifier.verify(key)), 'ok');
+    assert.equal(source.asked, ['2']);
+  }
+});
+
+test('while a pepper version is not known, its keys are no wrong keys, and neither may others be called so', async () => {
+  const both = testPeppers(['1', '2'], '2');
+  const b = bench({ peppers: both });
+  const issued = await issue(b);
+  await importOne(b, kongKey(), STRONG_INDEX_BITS);
+  const source = new LateSource(new PepperRing([both.get('1')], '1'));
+  const { verifier } = bench({ source, store: b.store });
+  const unknown = await rejection('HKA_PEPPER_UNKNOWN', Promise.resolve(verifier.verify(issued.key)));
+  assert.is(unknown.kind.status, 503);
+  // Whatever has the form of no issued key may be an imported one under the version that is missing.
+  await rejection('HKA_PEPPER_UNKNOWN', Promise.resolve(verifier.verify(kongKey())));
+  assert.is(
+    reason(await verifier.verify(generateKey('hka').key.reveal())),
+    'unknown',
+    'no record has this id',
+  );
+  assert.is(verifier.counts.denied.unknown, 1);
+});
+
+test('nothing is hashed anew under a pepper that is not the one of the store', async () => {
+  const peppers = testPeppers(['1']);
+  const first = bench({ peppers });
+  const { key, record } = await issue(first);
+  await first.store.notePepper('2', '0'.repeat(32));
+  const other = new PepperRing([peppers.get('1'), testPeppers(['2']).current], '2');
+  const second = bench({ peppers: other, store: first.store, rehash: true });
+  const warned = new Promise<void>((done) => second.store.onChange(() => done()));
+  assert.is(reason(await second.verifier.verify(key)), 'ok');
+  await Promise.race([
+    warned,
+    eventually('the re-hash was given up', () => second.hasher.queue.running === 0),
+  ]);
+  assert.is(first.store.records.get(record.id)?.hash, record.hash);
+  assert.is(first.store.records.get(record.id)?.pepper, '1');
 });
 
 test.run();
