@@ -64,6 +64,14 @@ export interface AuditVerification {
   readonly unsealed: readonly number[];
 }
 
+export interface Fingerprint {
+  readonly log_bytes: number;
+  readonly log_sha256: string;
+}
+
+/** The action under which an entry vouches for those before it. */
+export const RETIRE_ACTION = 'pepper retire';
+
 const TAIL_BYTES = 16 * 1024;
 
 export class AuditLog {
@@ -121,17 +129,37 @@ export class AuditLog {
     return entries.some((entry) => entry !== undefined && `${entry.seq}:${entry.mac}` === head);
   }
 
-  /** Looks at every entry. Throws HKA_PEPPER_UNKNOWN for one under a pepper version that is not configured. */
+  /**
+   * What is in the log by now, as details of an entry. Under such an entry, `pepper retire` vouches for all that was written
+   * under the version that goes, whose key nobody has afterwards.
+   */
+  async fingerprint(): Promise<Fingerprint> {
+    const text = Buffer.from(await this.#text());
+    return { log_bytes: text.length, log_sha256: sha256(text) };
+  }
+
+  /**
+   * Looks at every entry. Throws HKA_PEPPER_UNKNOWN for one under a pepper version that is not configured, unless a later
+   * entry vouches for it.
+   */
   async verify(): Promise<AuditVerification> {
     const peppers = await this.#peppers();
+    /** The part of the log, in bytes, that a good entry vouches for. */
+    let vouched = 0;
+    /** Where the last entry under an unknown version ends, in bytes. */
+    let unknown: { readonly end: number; readonly pepper: string } | undefined;
+    let offset = 0;
     const faults: AuditFault[] = [];
     const unsealed: number[] = [];
     let entries = 0;
     let seq = 0;
     let mac = '';
-    const lines = (await this.#text()).split('\n');
+    const text = await this.#text();
+    const bytes = Buffer.from(text);
+    const lines = text.split('\n');
     if (lines.at(-1) === '') lines.pop();
     for (const [at, line] of lines.entries()) {
+      offset += Buffer.byteLength(line) + 1;
       const add = (problem: string): void => void faults.push({ line: at + 1, problem });
       const entry = parse(line);
       if (entry === undefined) {
@@ -141,14 +169,24 @@ export class AuditLog {
       entries += 1;
       const { mac: told, ...rest } = entry;
       if (entry.seq !== seq + 1) add(`has the number ${entry.seq}, expected was ${seq + 1}`);
-      const key = entry.pepper === null ? undefined : peppers.get(entry.pepper).auditKey;
-      if (key === undefined) unsealed.push(entry.seq);
-      if (!constantTimeEqual(told, macOf(key, mac, rest))) {
+      const version = entry.pepper === null ? undefined : peppers.find(entry.pepper);
+      if (entry.pepper === null) unsealed.push(entry.seq);
+      if (entry.pepper !== null && version === undefined) {
+        unknown = { end: Math.min(offset, bytes.length), pepper: entry.pepper };
+      } else if (!constantTimeEqual(told, macOf(version?.auditKey, mac, rest))) {
         add(`entry ${entry.seq} or what is before it was changed`);
+      } else if (version !== undefined) {
+        const { length, digest } = vouchedBy(entry);
+        if (digest !== undefined && digest !== sha256(bytes.subarray(0, length))) {
+          add(`entry ${entry.seq} vouches for entries before it that were changed since`);
+        }
+        vouched = Math.max(vouched, length);
       }
       ({ seq } = entry);
       mac = told;
     }
+    // Throws what there is to say about it.
+    if (unknown !== undefined && unknown.end > vouched) peppers.get(unknown.pepper);
     return { entries, head: `${seq}:${mac}`, faults, unsealed };
   }
 
@@ -189,6 +227,17 @@ export class AuditLog {
       throw unreadable(error);
     }
   }
+}
+
+/** How many bytes at the start of the log the entry vouches for, and what they were. */
+function vouchedBy({ action, outcome, details }: AuditEntry): { length: number; digest?: string } {
+  if (action !== RETIRE_ACTION || outcome !== 'requested') return { length: 0 };
+  const { log_bytes: length, log_sha256: digest } = (details ?? {}) as Partial<Fingerprint>;
+  return typeof length === 'number' && typeof digest === 'string' ? { length, digest } : { length: 0 };
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('base64url');
 }
 
 function unreadable(error: unknown): HkaError {

@@ -10,6 +10,7 @@ import type { TokenOptions } from './admin.ts';
 import type { RolesOptions } from './db.ts';
 import type { DeleteOptions, ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
+import type { RotateOptions as PepperRotateOptions } from './pepper.ts';
 import type { CliSession } from './session.ts';
 
 interface CommonOptions {
@@ -384,6 +385,50 @@ function build(io: Io, finish: (code: number) => void): Command {
       inSession(async (session, output, options: CommonOptions & { dryRun?: boolean }, file: string) => {
         const { importKeys } = await import('./import.ts');
         return importKeys(session, output, io, file, options);
+      }),
+    );
+
+  const pepper = program.command('pepper').description('the secret that is mixed into every hash');
+  withConfig(
+    command(
+      pepper,
+      'status',
+      'say what uses each version, and which can be retired (exit status 4: one is missing or wrong)',
+      ['hashed-key-auth pepper status --json'],
+    ),
+  ).action(
+    inSession(async (session, output, _options: CommonOptions) => {
+      const { pepperStatus } = await import('./pepper.ts');
+      return pepperStatus(session, output);
+    }),
+  );
+  withConfig(
+    command(
+      pepper,
+      'rotate',
+      'make a new version and the current one; the others stay until nothing uses them',
+      ['hashed-key-auth pepper rotate --dry-run', 'hashed-key-auth pepper rotate'],
+    ),
+  )
+    .option('--id <id>', 'name of the new version (default: the next number)')
+    .option('--print', 'leave the configuration file alone, and print what to change in it')
+    .option('--dry-run', 'say what would be done, change nothing')
+    .action(
+      inSession(async (session, output, options: CommonOptions & PepperRotateOptions) => {
+        const { rotate } = await import('./pepper.ts');
+        return rotate(session, output, options);
+      }),
+    );
+  withConfig(
+    command(pepper, 'retire', 'take away a version that nothing uses any more', [
+      'hashed-key-auth pepper retire 1',
+    ]),
+  )
+    .argument('<id>', 'the version')
+    .action(
+      inSession(async (session, output, _options: CommonOptions, id: string) => {
+        const { retire } = await import('./pepper.ts');
+        return retire(session, output, id);
       }),
     );
 

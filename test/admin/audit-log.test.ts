@@ -3,7 +3,8 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { AuditLog, type AuditEntry } from '../../src/admin/audit-log.ts';
+import { AuditLog, RETIRE_ACTION, type AuditEntry } from '../../src/admin/audit-log.ts';
+import { PepperRing } from '../../src/keys/pepper.ts';
 import { ManualClock } from '../../src/lib/clock.ts';
 import { HkaError } from '../../src/lib/errors.ts';
 import { testPeppers } from '../helpers/keys.ts';
@@ -129,6 +130,33 @@ test('entries of any length keep the chain', async () => {
   await log.append(ACTOR, { action: 'issue', outcome: 'done', details: { name: 'x'.repeat(200_000) } });
   await fill(2);
   assert.equal((await log.verify()).faults, []);
+});
+
+test('entries of a retired pepper version are vouched for by the entry that retired it, as they were then', async () => {
+  const both = testPeppers(['1', '2'], '1');
+  const logWith = (ring: PepperRing): AuditLog =>
+    new AuditLog(path, () => Promise.resolve(ring), new ManualClock());
+  const before = logWith(both);
+  for (let at = 0; at < 3; at += 1) await before.append(ACTOR, { action: 'issue', outcome: 'done' });
+  const later = new PepperRing([both.get('2')], '2');
+  await rejection('HKA_PEPPER_UNKNOWN', logWith(later).verify());
+
+  const after = logWith(new PepperRing([both.get('1'), both.get('2')], '2'));
+  const details = { ...(await after.fingerprint()) };
+  await after.append(ACTOR, { action: RETIRE_ACTION, target: '1', outcome: 'requested', details });
+  await logWith(later).append(ACTOR, { action: 'issue', outcome: 'done' });
+  assert.equal((await logWith(later).verify()).faults, []);
+
+  const good = lines();
+  write(good.with(1, (good[1] ?? '').replace('issue', 'erase')));
+  assert.equal(
+    (await logWith(later).verify()).faults.map(({ line }) => line),
+    [4],
+    'the entry that vouches tells',
+  );
+  write(good);
+  await before.append(ACTOR, { action: 'issue', outcome: 'done' });
+  await rejection('HKA_PEPPER_UNKNOWN', logWith(later).verify());
 });
 
 test.run();
