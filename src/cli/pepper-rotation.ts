@@ -9,11 +9,12 @@ import { basename, dirname, join, relative } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { notePepper } from '../keys/pepper-checks.ts';
 import { generatePepperText, parsePepper, type PepperRing, type PepperVersion } from '../keys/pepper.ts';
-import { readPrivateFile, withFileLock, writeFileDurably } from '../lib/atomic-file.ts';
+import { readPrivateFile, withFileLock, writeFileDurably, type HeldLock } from '../lib/atomic-file.ts';
 import { HkaError } from '../lib/errors.ts';
 import { readText } from '../lib/read-text.ts';
 import { Secret } from '../lib/secret.ts';
-import { parseConfig } from '../runtime/config.ts';
+import { transitPepper } from '../keys/transit-pepper.ts';
+import { parseConfig, type Config } from '../runtime/config.ts';
 import { pepperLines, withoutVersion, withVersion } from '../runtime/pepper-config.ts';
 import { PepperSecret, type PepperFields } from '../runtime/pepper-secret.ts';
 import type { CliSession } from './session.ts';
@@ -52,6 +53,7 @@ export async function rotatePepper(
   if (source !== undefined) return rotateInVault(session, options);
   const from = versions.find(({ id }) => id === current);
   if (from?.file !== undefined) return rotateFile(session, ring, from.file, options);
+  if (from?.transit !== undefined) return rotateTransit(session, ring, from.transit, options);
   throw new HkaError(
     'HKA_USAGE',
     `the current version is in a Vault secret of its own, which names no place for the next one: move the versions into one secret and use pepper.source (docs/pepper.md), or write the next secret and add its lines yourself`,
@@ -66,13 +68,7 @@ async function rotateFile(
 ): Promise<Rotation> {
   const { config } = session;
   return withFileLock(config.file, async (lock) => {
-    const text = readText(config.file, 'HKA_CONFIG_INVALID');
-    if (JSON.stringify(parseConfig(text, config.file).pepper) !== JSON.stringify(config.pepper)) {
-      throw new HkaError(
-        'HKA_CONFLICT',
-        `the pepper section of ${config.file} was changed meanwhile; look at it, and repeat`,
-      );
-    }
+    const text = readConfig(config);
     const store = await session.store();
     const checks = await store.pepperChecks();
     const { id, file, found } = chooseFile(ring, checks, currentFile, wanted);
@@ -92,19 +88,92 @@ async function rotateFile(
     if (dryRun) return { version: id, place: file, done: false, steps, ...shown };
     const pepper = found ?? (await writePepper(id, file));
     await notePepper(store, pepper);
-    if (changed !== undefined) {
-      await writeFileDurably(config.file, changed, {
-        beforeRename: () => {
-          lock.assertHeld();
-          if (readText(config.file, 'HKA_CONFIG_INVALID') === text) return;
-          throw new HkaError(
-            'HKA_CONFLICT',
-            `${config.file} was changed by another program; repeat the rotation`,
-          );
-        },
-      });
-    }
+    if (changed !== undefined) await writeConfig(config.file, text, changed, lock);
     return { version: id, place: file, done: changed !== undefined, steps, ...shown };
+  });
+}
+
+/** Throws HKA_CONFLICT when its pepper section is not the one that was looked at. */
+function readConfig({ file, pepper }: Config): string {
+  const text = readText(file, 'HKA_CONFIG_INVALID');
+  if (JSON.stringify(parseConfig(text, file).pepper) === JSON.stringify(pepper)) return text;
+  throw new HkaError(
+    'HKA_CONFLICT',
+    `the pepper section of ${file} was changed meanwhile; look at it, and repeat`,
+  );
+}
+
+async function writeConfig(file: string, from: string, to: string, lock: HeldLock): Promise<void> {
+  await writeFileDurably(file, to, {
+    beforeRename: () => {
+      lock.assertHeld();
+      if (readText(file, 'HKA_CONFIG_INVALID') === from) return;
+      throw new HkaError('HKA_CONFLICT', `${file} was changed by another program; repeat the change`);
+    },
+  });
+}
+
+/** A version that the key has and the configuration does not is one that an interrupted rotation has left. */
+async function rotateTransit(
+  session: CliSession,
+  ring: PepperRing,
+  current: NonNullable<Config['pepper']['versions'][number]['transit']>,
+  { id: wanted, dryRun, edit }: RotationOptions,
+): Promise<Rotation> {
+  const { config } = session;
+  const { mount, key } = current;
+  const vault = await session.vault();
+  if (vault === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'checked with the configuration');
+  const transit = vault.transit(current);
+  return withFileLock(config.file, async (lock) => {
+    const text = readConfig(config);
+    const store = await session.store();
+    const checks = await store.pepperChecks();
+    const latest = await transit.latestVersion();
+    const highest = Math.max(
+      ...config.pepper.versions.map((version) =>
+        version.transit?.mount === mount && version.transit.key === key ? version.transit.keyVersion : 0,
+      ),
+    );
+    const isFree = (id: string): boolean => ring.find(id) === undefined;
+    if (wanted !== undefined && (!isFree(wanted) || checks.has(wanted))) throw taken(wanted);
+    const wantedVersion = latest > highest ? latest : latest + 1;
+    const steps = [
+      latest > highest
+        ? `take version ${latest} of ${transit.place}, which the configuration does not have yet`
+        : `rotate ${transit.place} in Vault, to version ${wantedVersion}`,
+      'note its check value with the credentials',
+      `add it to ${config.file} and make it the current one`,
+    ];
+    const idOf = (check: string | undefined): string =>
+      wanted ??
+      firstId(ring.ids, (id) =>
+        isFree(id) && (!checks.has(id) || checks.get(id) === check) ? id : undefined,
+      );
+    const entry = (id: string, keyVersion: number): Parameters<typeof withVersion>[1] => ({
+      id,
+      transit: { mount, key, key_version: keyVersion },
+    });
+    if (dryRun) {
+      const version = idOf(undefined);
+      const lines = pepperLines(entry(version, wantedVersion));
+      return { version, place: transit.place, done: false, steps, lines };
+    }
+    if (latest <= highest) await transit.rotate();
+    const keyVersion = latest <= highest ? await transit.latestVersion() : latest;
+    const pepper = await transitPepper('', (input) => transit.hmac(input, keyVersion));
+    const version = idOf(pepper.check);
+    await notePepper(store, { ...pepper, id: version });
+    const changed = edit ? withVersion(text, entry(version, keyVersion)) : undefined;
+    if (changed !== undefined) await writeConfig(config.file, text, changed, lock);
+    const lines = pepperLines(entry(version, keyVersion));
+    return {
+      version,
+      place: `${transit.place}, version ${keyVersion}`,
+      done: changed !== undefined,
+      steps,
+      ...(changed === undefined ? { lines } : {}),
+    };
   });
 }
 
@@ -271,17 +340,8 @@ export async function removeVersion(session: CliSession, id: string): Promise<()
 }
 
 async function removeFromConfig(file: string, id: string): Promise<() => Promise<void>> {
-  const write = async (from: string, to: string): Promise<void> => {
-    await withFileLock(file, (lock) =>
-      writeFileDurably(file, to, {
-        beforeRename: () => {
-          lock.assertHeld();
-          if (readText(file, 'HKA_CONFIG_INVALID') === from) return;
-          throw new HkaError('HKA_CONFLICT', `${file} was changed by another program; repeat the change`);
-        },
-      }),
-    );
-  };
+  const write = (from: string, to: string): Promise<void> =>
+    withFileLock(file, (lock) => writeConfig(file, from, to, lock));
   const before = readText(file, 'HKA_CONFIG_INVALID');
   const after = withoutVersion(before, id);
   if (after === undefined) {

@@ -3,6 +3,7 @@ import { readPrivateFile } from '../lib/atomic-file.ts';
 import { HkaError } from '../lib/errors.ts';
 import { Secret } from '../lib/secret.ts';
 import { parsePepper, PepperRing, type PepperVersion } from '../keys/pepper.ts';
+import { transitPepper } from '../keys/transit-pepper.ts';
 import { parseReference, type ReferencePattern } from '../vault/reference.ts';
 import type { Vault } from '../vault/vault.ts';
 import { loadConfig, type Config } from './config.ts';
@@ -37,12 +38,16 @@ export function isApartFromPeppers({ pepper }: Config, pattern: ReferencePattern
 }
 
 async function loadVersion(
-  { id, file, reference }: Config['pepper']['versions'][number],
+  { id, file, reference, transit }: Config['pepper']['versions'][number],
   vault: Vault | undefined,
 ): Promise<PepperVersion> {
   if (file !== undefined) {
     const text = readPrivateFile(file, 'the pepper file', 'HKA_PEPPER_UNREADABLE');
     return parsePepper(id, new Secret(text), file);
+  }
+  if (transit !== undefined) {
+    const key = vaultFor(vault).transit(transit);
+    return transitPepper(id, (input) => key.hmac(input, transit.keyVersion));
   }
   if (reference === undefined) throw new HkaError('HKA_CONFIG_INVALID', 'checked with the configuration');
   return parsePepper(id, await vaultFor(vault).field(parseReference(reference)), reference);

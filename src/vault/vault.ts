@@ -9,6 +9,7 @@ import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { createLoginMethod, type AuthConfig } from './auth.ts';
+import { OutageBreaker } from './breaker.ts';
 import { ClientCertificate } from './client-certificate.ts';
 import { VaultClient } from './client.ts';
 import { VaultRecords, type RecordsPlace } from './kv-records.ts';
@@ -20,6 +21,7 @@ import type { SecretData } from './secret-data.ts';
 import { SecretReader } from './secret-reader.ts';
 import { VaultSession, type SessionStatus } from './session.ts';
 import { monotonicClock, systemTimers, type Random, type Timers } from './timers.ts';
+import { VaultTransit, type TransitPlace } from './transit.ts';
 import { VaultTransport } from './transport.ts';
 
 export interface VaultConfig {
@@ -101,6 +103,8 @@ export interface Vault {
   refused(reference: SecretReference, generation: number): Verdict;
   /** Entries below a path of a KV mount. Throws HKA_CONFIG_INVALID for a place that could be left. */
   records(place: RecordsPlace): VaultRecords;
+  /** A key of a Transit mount. */
+  transit(place: TransitPlace): VaultTransit;
   status(): VaultStatus;
   /** Stops everything, forgets all secrets, and revokes the token if it was made for us. */
   close(): Promise<void>;
@@ -174,6 +178,12 @@ class ConnectedVault implements Vault {
   records(place: RecordsPlace): VaultRecords {
     const { client, session, mounts } = this.#started();
     return new VaultRecords(place, client, session, mounts);
+  }
+
+  transit(place: TransitPlace): VaultTransit {
+    const { client, session } = this.#started();
+    const { clock = monotonicClock, random = Math.random } = this.#deps;
+    return new VaultTransit(place, client, session, new OutageBreaker(clock, random));
   }
 
   status(): VaultStatus {

@@ -6,6 +6,7 @@ import type { RecordsPlace, VaultRecords } from './kv-records.ts';
 import type { Verdict } from './previous-value.ts';
 import { DEFAULT_CONNECTION, type FieldReference, type SecretReference } from './reference.ts';
 import type { SecretData } from './secret-data.ts';
+import type { TransitPlace, VaultTransit } from './transit.ts';
 import {
   createVault,
   type Vault,
@@ -94,6 +95,10 @@ class ConnectedVaults implements Vaults {
 
   records(place: RecordsPlace): VaultRecords {
     return this.#get(DEFAULT_CONNECTION).records(place);
+  }
+
+  transit(place: TransitPlace): VaultTransit {
+    return this.#get(DEFAULT_CONNECTION).transit(place);
   }
 
   status(): VaultStatus {
