@@ -49,6 +49,10 @@ async function openCredentials({
   });
 }
 
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
 /** Runs one command and gives the exit status. Never throws. */
 export async function main(
   argv: readonly string[],
@@ -431,6 +435,26 @@ function build(io: Io, finish: (code: number) => void): Command {
         return retire(session, output, id);
       }),
     );
+
+  withConfig(
+    command(
+      program,
+      'doctor',
+      'look at every part of the installation and say what to do (exit status 1: a check fails)',
+      ['hashed-key-auth doctor', 'hashed-key-auth doctor --pepper-backup /mnt/safe/pepper --json'],
+    ),
+  )
+    .option(
+      '--pepper-backup <file>',
+      'a back-up of the pepper, to be compared; may be given several times',
+      collect,
+      [],
+    )
+    .action(async (options: CommonOptions & { pepperBackup: readonly string[] }) => {
+      const { doctor } = await import('./doctor.ts');
+      const output = new Output(io, options.json === true);
+      finish(await doctor(output, { configFile: options.config, pepperBackups: options.pepperBackup }));
+    });
 
   const db = program.command('db').description('the database that credentials are kept in');
   withConfig(

@@ -21,8 +21,10 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   metrics: ['lib'],
   migrate: ['lib', 'generated', 'store', 'keys'],
   admin: ['lib', 'generated', 'store', 'keys'],
+  doctor: ['lib', 'store', 'vault', 'keys', 'runtime'],
   cli: [
     'admin',
+    'doctor',
     'lib',
     'generated',
     'store',
