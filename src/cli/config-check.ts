@@ -1,4 +1,6 @@
 /** `config check`: the configuration, and everything on this machine that it names. Reports every fault it can reach. */
+import { assertPeppersMatch } from '../keys/pepper-checks.ts';
+import type { PepperRing } from '../keys/pepper.ts';
 import { messageOf } from '../lib/errors.ts';
 import { silentLogger } from '../lib/logger.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
@@ -44,11 +46,10 @@ export async function checkConfig(output: Output, configFile: string | undefined
       vaultIsUp &&= isUp;
     }
   }
-  let pepperIds: readonly string[] | undefined;
+  let ring: PepperRing | undefined;
   if (!peppersNeedVault(config) || (vaultIsUp && !untouched)) {
     await attempt('pepper', async () => {
-      const ring = await loadPeppers(config, vault);
-      pepperIds = ring.ids;
+      ring = await loadPeppers(config, vault);
       return `versions ${ring.ids.join(', ')}, current ${ring.current.id}`;
     });
   }
@@ -65,11 +66,12 @@ export async function checkConfig(output: Output, configFile: string | undefined
     config.store.type === 'vault' || config.store.postgres?.passwordReference !== undefined;
   const checkStore = async (): Promise<string> => {
     await store.open();
+    if (ring !== undefined) await assertPeppersMatch(store, ring);
     const unknown = new Set<string>();
     let count = 0;
     for await (const record of store.list()) {
       count += 1;
-      if (pepperIds?.includes(record.pepper) === false) unknown.add(record.pepper);
+      if (ring !== undefined && ring.find(record.pepper) === undefined) unknown.add(record.pepper);
     }
     if (unknown.size > 0) {
       throw new Error(`credentials use pepper versions that are not configured: ${[...unknown].join(', ')}`);

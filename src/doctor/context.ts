@@ -3,10 +3,11 @@ import type { PepperRing } from '../keys/pepper.ts';
 import { HkaError } from '../lib/errors.ts';
 import { silentLogger } from '../lib/logger.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
-import { loadPeppers } from '../runtime/peppers.ts';
-import { createStore } from '../runtime/stores.ts';
+import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
+import { createStore, storeNeedsVault } from '../runtime/stores.ts';
 import type { CredentialStore } from '../store/store.ts';
-import { createVault, type Vault } from '../vault/vault.ts';
+import { connectionsOf } from '../vault/connections.ts';
+import { createVaults, type Vaults } from '../vault/vaults.ts';
 
 export interface DoctorOptions {
   readonly configFile: string | undefined;
@@ -18,7 +19,7 @@ export class DoctorContext {
   readonly pepperBackups: readonly string[];
   readonly #configFile: string | undefined;
   #config: Config | undefined;
-  #vault: Vault | undefined;
+  #vault: Vaults | undefined;
   #store: Promise<CredentialStore> | undefined;
   #peppers: Promise<PepperRing> | undefined;
 
@@ -33,13 +34,25 @@ export class DoctorContext {
     return this.#config;
   }
 
-  /** Started; undefined where none is configured. */
-  async vault(): Promise<Vault | undefined> {
-    const config = this.config();
-    if (config.vault === undefined) return undefined;
-    this.#vault ??= createVault(config.vault, { logger: silentLogger });
-    await this.#vault.start();
+  /** Not started; undefined where none is configured. */
+  vaults(): Vaults | undefined {
+    const { vault } = this.config();
+    if (vault !== undefined) this.#vault ??= createVaults(vault, { logger: silentLogger });
     return this.#vault;
+  }
+
+  /** Started. Throws HKA_USAGE where a log-in would use up credentials: those are the server's. */
+  async startedVaults(): Promise<Vaults | undefined> {
+    const { vault } = this.config();
+    if (vault === undefined) return undefined;
+    for (const { auth } of connectionsOf(vault).values()) {
+      if (auth.method === 'approle' && auth.secretIdWrapped === true) {
+        throw new HkaError('HKA_USAGE', 'a log-in would use up the wrapped secret id, which is for the server');
+      }
+    }
+    const vaults = this.vaults();
+    await vaults?.start();
+    return vaults;
   }
 
   /** Open. */
@@ -49,7 +62,7 @@ export class DoctorContext {
   }
 
   peppers(): Promise<PepperRing> {
-    this.#peppers ??= this.vault().then((vault) => loadPeppers(this.config(), vault));
+    this.#peppers ??= this.#readPeppers();
     return this.#peppers;
   }
 
@@ -59,13 +72,18 @@ export class DoctorContext {
     await this.#vault?.close();
   }
 
+  async #readPeppers(): Promise<PepperRing> {
+    const config = this.config();
+    return loadPeppers(config, peppersNeedVault(config) ? await this.startedVaults() : undefined);
+  }
+
   async #openStore(): Promise<CredentialStore> {
-    const vault = await this.vault();
+    const vault = storeNeedsVault(this.config()) ? await this.startedVaults() : undefined;
     const store = createStore(
       this.config(),
       silentLogger,
-      (reference) => {
-        if (vault !== undefined) return vault.secret(reference);
+      async (reference) => {
+        if (vault !== undefined) return vault.field(reference);
         throw new HkaError('HKA_CONFIG_INVALID', 'no vault section is configured');
       },
       vault,

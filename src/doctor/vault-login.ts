@@ -9,8 +9,10 @@ export const vaultLogin: Check = {
       'the configuration',
       async () => context.config(),
       async () => {
-        const vault = await context.vault();
-        return vault === undefined ? skipped('no vault section is configured') : ok(await vault.check());
+        const vaults = context.vaults();
+        return vaults === undefined
+          ? skipped('no vault section is configured')
+          : ok(await vaults.check());
       },
     ),
 };
