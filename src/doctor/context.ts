@@ -47,7 +47,10 @@ export class DoctorContext {
     if (vault === undefined) return undefined;
     for (const { auth } of connectionsOf(vault).values()) {
       if (auth.method === 'approle' && auth.secretIdWrapped === true) {
-        throw new HkaError('HKA_USAGE', 'a log-in would use up the wrapped secret id, which is for the server');
+        throw new HkaError(
+          'HKA_USAGE',
+          'a log-in would use up the wrapped secret id, which is for the server',
+        );
       }
     }
     const vaults = this.vaults();

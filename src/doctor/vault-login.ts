@@ -10,9 +10,7 @@ export const vaultLogin: Check = {
       async () => context.config(),
       async () => {
         const vaults = context.vaults();
-        return vaults === undefined
-          ? skipped('no vault section is configured')
-          : ok(await vaults.check());
+        return vaults === undefined ? skipped('no vault section is configured') : ok(await vaults.check());
       },
     ),
 };
