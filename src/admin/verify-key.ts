@@ -1,4 +1,5 @@
 /** Whether a key is good now, and whose it is. Nothing of it is remembered: the next question is answered anew. */
+import { assertPeppersMatch } from '../keys/pepper-checks.ts';
 import { KeyVerifier, type VerifierDeps } from '../keys/verifier.ts';
 import type { ConsumerRef } from '../store/record.ts';
 
@@ -15,6 +16,8 @@ const NOTHING_REMEMBERED = {
 };
 
 export async function verifyKey(key: string, prefix: string, deps: VerifierDeps): Promise<VerificationView> {
+  // To another pepper a good key looks like a wrong one.
+  await assertPeppersMatch(deps.store, deps.peppers.ring);
   const verifier = new KeyVerifier({ prefix, rehash: false, cache: NOTHING_REMEMBERED }, deps);
   try {
     const verdict = await verifier.verify(key);
