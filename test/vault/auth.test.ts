@@ -203,6 +203,19 @@ withVault(
   },
 );
 
+withVault('a configuration that is reread goes on with the secret id that was unwrapped before', async () => {
+  const role = await makeRole(plain);
+  const auth = wrappedAuth(role, await wrap(role.name));
+  const before = proxy.count('sys/wrapping/unwrap');
+  // SIGHUP makes the parts anew; and two connections may name one file.
+  assert.equal(await Promise.all([openPlain(auth).read(), openPlain(auth).read()]), [
+    'read by a log-in',
+    'read by a log-in',
+  ]);
+  assert.is(await openPlain({ ...auth }).read(), 'read by a log-in');
+  assert.is(proxy.count('sys/wrapping/unwrap') - before, 1);
+});
+
 withVault('another wrapping token in the file is unwrapped in its turn', async () => {
   const role = await makeRole(plain, { token_ttl: '10m' });
   const auth = wrappedAuth(role, await wrap(role.name));

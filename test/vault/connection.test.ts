@@ -102,7 +102,7 @@ async function namespacesSent(
   const vault = createVault(config, { logger: keepLog(), clock: time, timers: time });
   await vault.start();
   await vault.ready();
-  await vault.secret(reference);
+  await vault.field(reference);
   await vault.close();
   return Object.fromEntries(
     recorder.requests

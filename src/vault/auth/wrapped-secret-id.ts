@@ -4,7 +4,8 @@
  *
  * Invariants: a wrapping token is unwrapped once at most, and only if it was made by a request for a secret id of our mount
  * (and role): a token put in its place would otherwise log us in as somebody else. A used one is an alarm: somebody else
- * has the secret id. The secret id is in memory only, until the file holds another token.
+ * has the secret id. The secret id is in memory only, until the file holds another token: in the memory of the process, so that
+ * a configuration that is reread, or another connection with the same file, takes no secret id of its own.
  */
 import { HkaError } from '../../lib/errors.ts';
 import { Secret } from '../../lib/secret.ts';
@@ -13,12 +14,22 @@ import { isObject } from '../transport.ts';
 import { privateCredential, type CredentialFile } from './files.ts';
 import { CREDENTIAL, isOutage, loginError, statusOf } from './method.ts';
 
+/** A wrapping token that was found in a file, and what has become of it. */
+interface Delivery {
+  readonly token: Secret;
+  /** Whether it was sent to be unwrapped, so that it may be used up. */
+  sent: boolean;
+  /** Undefined when nothing has come of it so far. */
+  secretId: Promise<Secret> | undefined;
+}
+
+/** The last delivery of each file, by its path and what must have made it. */
+const deliveries = new Map<string, Delivery>();
+
 export class WrappedSecretId {
   readonly #path: string;
   readonly #file: CredentialFile;
   readonly #expected: { readonly pattern: RegExp; readonly text: string };
-  /** The last wrapping token that was sent to be unwrapped, and what came of it, if anything. */
-  #last: { readonly token: Secret; secretId?: Secret } | undefined;
 
   constructor(path: string, mount: string, role: string | undefined) {
     this.#path = path;
@@ -45,21 +56,31 @@ export class WrappedSecretId {
 
   /** The secret id: from memory, or unwrapped now. Rejects as LoginMethod.login does. */
   async take(client: VaultCalls): Promise<Secret> {
-    const token = this.#file.take();
-    const last = this.#last?.token.equals(token) === true ? this.#last : undefined;
-    if (last?.secretId !== undefined) return last.secretId;
-    await this.#lookUp(client, token, last !== undefined);
-    const attempt: { readonly token: Secret; secretId?: Secret } = { token };
-    this.#last = attempt;
+    const delivery = this.#deliveryOf(this.#file.take());
+    delivery.secretId ??= this.#unwrap(client, delivery);
+    return await delivery.secretId;
+  }
+
+  #deliveryOf(token: Secret): Delivery {
+    const key = `${this.#path}\n${this.#expected.text}`;
+    const last = deliveries.get(key);
+    if (last?.token.equals(token) === true) return last;
+    const delivery: Delivery = { token, sent: false, secretId: undefined };
+    deliveries.set(key, delivery);
+    return delivery;
+  }
+
+  async #unwrap(client: VaultCalls, delivery: Delivery): Promise<Secret> {
+    const { token } = delivery;
     try {
+      await this.#lookUp(client, token, delivery.sent);
+      delivery.sent = true;
       const { data } = await client.write('sys/wrapping/unwrap', {}, { token });
       const secretId = isObject(data) ? data['secret_id'] : undefined;
-      if (typeof secretId !== 'string' || !CREDENTIAL.test(secretId)) {
-        throw new HkaError('HKA_VAULT_MALFORMED', 'there is no secret id in what it holds');
-      }
-      attempt.secretId = new Secret(secretId);
-      return attempt.secretId;
+      if (typeof secretId === 'string' && CREDENTIAL.test(secretId)) return new Secret(secretId);
+      throw new HkaError('HKA_VAULT_MALFORMED', 'there is no secret id in what it holds');
     } catch (error) {
+      delivery.secretId = undefined;
       throw loginError(`to unwrap the token in ${this.#path}`, error, { credentialsRefused: true });
     }
   }
