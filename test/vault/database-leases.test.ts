@@ -65,7 +65,7 @@ async function makeDatabaseRole(name: string, ttl: string, maxTtl: string): Prom
 interface Connected {
   readonly log: KeptLog;
   /** One pair of credentials, which has just logged in to PostgreSQL: its user name. */
-  use(): Promise<string>;
+  readonly use: () => Promise<string>;
 }
 
 async function connect(

@@ -25,7 +25,7 @@ export async function readPeppers(kv: KvRecords): Promise<Noted> {
   if (entries?.every((entry): entry is [string, string] => CHECK.test(String(entry[1]))) !== true) {
     throw new HkaError('HKA_STORE_CORRUPT', `${kv.place}/${PEPPERS} does not hold check values of peppers`);
   }
-  return { checks: new Map(entries as [string, string][]), version };
+  return { checks: new Map(entries), version };
 }
 
 export async function notePepperCheck(kv: KvRecords, id: string, check: string): Promise<string> {

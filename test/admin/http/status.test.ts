@@ -69,6 +69,8 @@ test('the description is OpenAPI 3.1 with every route, and every refusal of each
     'get /ready',
     'patch /hashed-key-auths/{id}',
     'post /consumers/{consumer}/hashed-key-auth',
+    'post /hashed-key-auths/import',
+    'post /hashed-key-auths/verify',
     'post /hashed-key-auths/{id}/revoke',
     'post /hashed-key-auths/{id}/rotate',
   ]);
