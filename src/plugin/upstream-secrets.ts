@@ -27,7 +27,7 @@ export function checkUpstreamSecrets(secrets: readonly UpstreamSecret[], runtime
     if (!runtime.mayForward(reference)) {
       throw new HkaError(
         'HKA_CONFIG_INVALID',
-        `${field} ${reference.perConsumer ? 'can lead' : 'leads'} to where the pepper is kept, which is never forwarded`,
+        `${field} ${reference.perConsumer ? 'can lead' : 'leads'} to what the server itself needs: pepper, credentials or the store's password. That is never forwarded`,
       );
     }
     if (!runtime.hasConnection(reference.connection)) {

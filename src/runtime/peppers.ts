@@ -26,9 +26,22 @@ export function withCurrentPeppers(config: Config): Config {
   return { ...config, pepper: loadConfig(config.file).pepper };
 }
 
-/** Whether `pattern` leads to where no pepper is kept, whatever the consumer: to another path, whatever connection and field. */
-export function isApartFromPeppers({ pepper }: Config, pattern: ReferencePattern): boolean {
+/**
+ * Whether `pattern` leads to nothing that is the server's own, whatever the consumer: pepper, credentials, the store's
+ * password. What counts is the path, whatever connection and field: two connections may lead to one Vault.
+ */
+export function isApartFromOwn({ pepper, store }: Config, pattern: ReferencePattern): boolean {
   const { source, versions } = pepper;
+  const { postgres, vault } = store;
+  if (vault !== undefined && !pattern.isOutside([...vault.mount.split('/'), ...vault.path.split('/')])) {
+    return false;
+  }
+  if (
+    postgres?.passwordReference !== undefined &&
+    !pattern.isApartFrom(parseReference(postgres.passwordReference).segments)
+  ) {
+    return false;
+  }
   if (source !== undefined && !pattern.isApartFrom([...source.mount.split('/'), ...source.path.split('/')])) {
     return false;
   }

@@ -24,7 +24,7 @@ import type { SecretData } from '../vault/secret-data.ts';
 import { createVaults, type Vaults } from '../vault/vaults.ts';
 import type { Config } from './config.ts';
 import { PepperKeeper, type PepperKeeperDeps } from './pepper-keeper.ts';
-import { isApartFromPeppers, loadPeppers, peppersNeedVault, withCurrentPeppers } from './peppers.ts';
+import { isApartFromOwn, loadPeppers, peppersNeedVault, withCurrentPeppers } from './peppers.ts';
 import { Presence } from './presence.ts';
 import { createStore } from './stores.ts';
 
@@ -164,7 +164,7 @@ export class Runtime implements PluginRuntime {
   }
 
   mayForward(pattern: ReferencePattern): boolean {
-    return isApartFromPeppers(this.#pepperConfig, pattern);
+    return isApartFromOwn(this.#pepperConfig, pattern);
   }
 
   isGuessable(key: string): boolean {

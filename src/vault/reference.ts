@@ -94,19 +94,21 @@ export class ReferencePattern {
     return this.#fixed === undefined;
   }
 
-  /** Whether no consumer's secret lies at these segments, whatever the consumer. */
+  /**
+   * Whether no consumer's secret lies at these segments, whatever the consumer. What only one of the two has before them
+   * counts for nothing: it may name a namespace, which the other is in already.
+   */
   isApartFrom(segments: readonly string[]): boolean {
-    return (
-      segments.length !== this.#segments.length ||
-      this.#segments.some((own, index) => {
-        const other = segments[index] ?? '';
-        if (typeof own === 'string') return own !== other;
-        return !(
-          other.length > own.before.length + own.after.length &&
-          other.startsWith(own.before) &&
-          other.endsWith(own.after)
-        );
-      })
+    const common = Math.min(segments.length, this.#segments.length);
+    return !segments.slice(-common).every((other, index) => mayBe(this.#segments.at(index - common), other));
+  }
+
+  /** Whether no consumer's secret lies below these segments, wherever in the path they stand. */
+  isOutside(folder: readonly string[]): boolean {
+    return !this.#segments.some(
+      (_, at) =>
+        at + folder.length < this.#segments.length &&
+        folder.every((other, index) => mayBe(this.#segments[at + index], other)),
     );
   }
 
@@ -141,6 +143,15 @@ interface ConsumerSegment {
 }
 
 type PatternSegment = string | ConsumerSegment;
+
+function mayBe(own: PatternSegment | undefined, other: string): boolean {
+  if (own === undefined || typeof own === 'string') return own === other;
+  return (
+    other.length > own.before.length + own.after.length &&
+    other.startsWith(own.before) &&
+    other.endsWith(own.after)
+  );
+}
 
 function parse(text: string): Parsed {
   if (text.length > MAX_LENGTH) throw invalid(`is longer than ${MAX_LENGTH} characters`);

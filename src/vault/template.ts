@@ -91,7 +91,9 @@ export function parseTemplate(
     );
   }
   if (parts.some((part) => /[{}]/.test(part))) throw invalid('has a { or } that belongs to no placeholder');
-  if (names.some((name) => name !== name.trim())) throw invalid('has a space inside the braces');
+  if (names.some((name) => name !== name.trim() || name.includes('#'))) {
+    throw invalid('has a space at the start or end of the name in braces, or a # in it');
+  }
   checkText(parts.join(''), text, carrier);
   const template = new SecretTemplate(parts, names);
   if (carrier === 'basic auth' && !template.hasColon) {

@@ -9,7 +9,7 @@ import { createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import { UsageRecorder } from '../plugin/usage.ts';
 import type { Config } from '../runtime/config.ts';
-import { isApartFromPeppers } from '../runtime/peppers.ts';
+import { isApartFromOwn } from '../runtime/peppers.ts';
 import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
 import type { Verdict } from '../vault/previous-value.ts';
 import { connectionsOf } from '../vault/connections.ts';
@@ -80,7 +80,7 @@ export class WorkerRuntime implements PluginRuntime {
   }
 
   mayForward(pattern: ReferencePattern): boolean {
-    return isApartFromPeppers(this.#config, pattern);
+    return isApartFromOwn(this.#config, pattern);
   }
 
   isGuessable(key: string): boolean {
