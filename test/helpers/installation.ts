@@ -66,6 +66,12 @@ export interface Served {
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
+/** A test that fails before it is done leaves its servers behind, or would: what is left ends with the test's process. */
+const alive = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of alive) child.kill('SIGKILL');
+});
+
 export async function install(): Promise<Installation> {
   const folder = mkdtempSync(join(tmpdir(), 'hka-'));
   const made = await hka(['init', folder]);
@@ -112,6 +118,8 @@ async function startServe(config: string, socket: string, env: NodeJS.ProcessEnv
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  alive.add(child);
+  child.once('exit', () => alive.delete(child));
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
