@@ -9,13 +9,16 @@ import {
   decodeConsumer,
   decodeCredential,
   decodeHeaders,
+  decodeInt,
   decodeRawBody,
   decodeString,
+  decodeText,
   encodeAuthenticate,
   encodeBytes,
   encodeConsumerSpec,
   encodeExit,
   encodeInt,
+  encodeNamedText,
   encodeString,
 } from './messages.ts';
 import { encodeListValue, encodeStruct } from './struct.ts';
@@ -44,6 +47,8 @@ const GET_METHOD = encodeCall('kong.request.get_method', EMPTY);
 const GET_RAW_QUERY = encodeCall('kong.request.get_raw_query', EMPTY);
 const GET_REQUEST_ID = encodeCall('kong.nginx.get_var', encodeString('kong_request_id'));
 const GET_RAW_BODY = encodeCall('kong.request.get_raw_body', EMPTY);
+const GET_STATUS = encodeCall('kong.response.get_status', EMPTY);
+const GET_SOURCE = encodeCall('kong.response.get_source', EMPTY);
 const GET_ALL_HEADERS = encodeCall('kong.request.get_headers', encodeInt(1000));
 
 /** So are those for a consumer that is still the same object, and for changes that nobody can change any more. */
@@ -155,6 +160,25 @@ class Response {
   exit(status: number, body: string, headers: HeaderChanges): Promise<void> {
     return this.#channel.exit(exitCall(status, body, headers));
   }
+  get_status(): Promise<number> {
+    return this.#channel.ask(GET_STATUS, decodeInt);
+  }
+  get_source(): Promise<string> {
+    return this.#channel.ask(GET_SOURCE, decodeString);
+  }
+}
+
+class SharedContext {
+  readonly #channel: PdkChannel;
+  constructor(channel: PdkChannel) {
+    this.#channel = channel;
+  }
+  get(name: string): Promise<string> {
+    return this.#channel.ask(encodeCall('kong.ctx.shared.get', encodeString(name)), decodeText);
+  }
+  set(name: string, value: string): Promise<void> {
+    return this.#channel.tell(encodeCall('kong.ctx.shared.set', encodeNamedText(name, value)));
+  }
 }
 
 class Nginx {
@@ -191,6 +215,7 @@ export function createKong(channel: PdkChannel): Kong {
     request: new Request(channel),
     service: { request: new ServiceRequest(channel) },
     response: new Response(channel),
+    ctx: { shared: new SharedContext(channel) },
     nginx: new Nginx(channel),
     log: new Log(channel),
   };

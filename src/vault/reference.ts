@@ -21,7 +21,12 @@ export interface SecretReference {
   readonly segments: readonly string[];
   /** Of KV version 2; undefined for the latest. */
   readonly version: number | undefined;
+  /** The pattern that a consumer's secret comes from: what of it may be told to those who may not know the consumers. */
+  readonly pattern?: string;
 }
+
+/** What tells a secret from all others. */
+export type SecretName = Pick<SecretReference, 'text' | 'connection'>;
 
 /** A reference to one field of a secret. */
 export interface FieldReference extends SecretReference {
@@ -120,7 +125,13 @@ export class ReferencePattern {
       typeof segment === 'string' ? segment : fill(segment, consumer, this.text),
     );
     const { connection, version } = this.#parsed;
-    return { text: textOf(connection, segments, version), connection, segments, version };
+    return {
+      text: textOf(connection, segments, version),
+      connection,
+      segments,
+      version,
+      pattern: this.#parsed.text,
+    };
   }
 }
 

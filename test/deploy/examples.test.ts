@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { load } from 'js-yaml';
 import * as assert from 'uvu/assert';
-import { kongPluginDump } from '../../src/generated/kong-schema.ts';
+import { kongPlugins } from '../../src/generated/kong-schema.ts';
 import { install, ROOT, type Installation } from '../helpers/installation.ts';
 import { send } from '../helpers/http.ts';
 import { startGateway, type DeclarativeConfig, type Gateway } from '../helpers/kong/gateway.ts';
@@ -75,7 +75,7 @@ test('compose: Kong runs without Node, by the dump on the shared volume', () => 
   assert.ok(run('kong') && run('plugin-server'));
   assert.equal(
     JSON.parse(read('src/generated/kong/hashed-key-auth.dump.json')),
-    JSON.parse(JSON.stringify(kongPluginDump)),
+    JSON.parse(JSON.stringify(kongPlugins['hashed-key-auth'].dump)),
   );
 });
 
