@@ -10,7 +10,9 @@ function field(node: SchemaNode, required: boolean): KongField {
   if (required || node.default !== undefined) base['required'] = true;
   // Kong fills the defaults of a record's fields by itself.
   if (node.default !== undefined && node.type !== 'object') base['default'] = node.default;
-  if (node.const !== undefined) base['eq'] = node.const;
+  // Kong's `eq` would demand that the field is there, and its `one_of` can't name a boolean in its message.
+  if (typeof node.const === 'boolean') base['ne'] = !node.const;
+  else if (node.const !== undefined) base['one_of'] = [node.const];
   switch (node.type) {
     case 'object':
       return { type: 'record', ...base, fields: fieldsOf(node), ...entityChecks(node) };

@@ -116,7 +116,7 @@ export const kongPlugins = {
                 "basic_auth": {
                   "type": "boolean",
                   "description": "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
-                  "eq": true
+                  "ne": false
                 }
               },
               {
@@ -333,7 +333,7 @@ export const kongPlugins = {
                               "basic_auth": {
                                 "type": "boolean",
                                 "description": "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
-                                "eq": true
+                                "ne": false
                               }
                             },
                             {
@@ -452,7 +452,7 @@ export const kongPlugins = {
                 "basic_auth": {
                   "type": "boolean",
                   "description": "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
-                  "eq": true
+                  "ne": false
                 }
               },
               {
@@ -603,7 +603,7 @@ export const kongPlugins = {
                               "basic_auth": {
                                 "type": "boolean",
                                 "description": "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
-                                "eq": true
+                                "ne": false
                               }
                             },
                             {

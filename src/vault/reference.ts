@@ -262,7 +262,9 @@ function fill(
   return segment === '.' || segment === '..' ? `${before}${encoded.replaceAll('.', '%2E')}${after}` : segment;
 }
 
+/** Undefined for what is not well-formed: bytes that were not have become U+FFFD on their way here, several the same. */
 function encodeValue(value: string): string | undefined {
+  if (value.includes('\ufffd')) return undefined;
   try {
     return encodeURIComponent(value);
   } catch {

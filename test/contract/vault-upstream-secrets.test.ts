@@ -355,7 +355,7 @@ check(
         [{ reference: `${REFERENCE}#token` }, /only one|exactly one/],
         [{ ...QUERY, header: 'X-A' }, /only one|exactly one/],
         [{ ...FIELD, basic_auth: true }, /only one|exactly one/],
-        [{ basic_auth: false, reference: REFERENCE }, /value must be true/],
+        [{ basic_auth: false, reference: REFERENCE }, /value must not be false/],
         [{ ...QUERY, query: 'a b' }, /invalid value/],
         [{ ...QUERY, retry_previous_on: [200] }, /between 400 and 599/],
       ] as const) {

@@ -76,7 +76,7 @@ return {
                     basic_auth = {
                       type = "boolean",
                       description = "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
-                      eq = true,
+                      ne = false,
                     },
                   },
                   {

@@ -15,6 +15,7 @@ export interface FieldSchema {
   values?: FieldSchema;
   one_of?: unknown[];
   eq?: unknown;
+  ne?: unknown;
   between?: [number, number];
   gt?: number;
   len_min?: number;
@@ -103,7 +104,7 @@ function violations(schema: FieldSchema, value: unknown): string[] {
     if (!fits) found.push(message);
   };
   const { one_of: oneOf, between, gt, len_min: min, len_max: max, len_eq: equal } = schema;
-  if (schema.eq !== undefined) hold(value === schema.eq, `value must be ${String(schema.eq)}`);
+  if (schema.ne !== undefined) hold(value !== schema.ne, `value must not be ${String(value)}`);
   if (oneOf !== undefined) hold(oneOf.includes(value), `expected one of: ${oneOf.join(', ')}`);
   if (gt !== undefined) hold(Number(value) > gt, `value must be greater than ${gt}`);
   if (schema.uuid === true)
@@ -126,6 +127,7 @@ function violations(schema: FieldSchema, value: unknown): string[] {
 
 function validate(schema: FieldSchema, value: unknown, path: string, errors: string[]): void {
   if (isAbsent(value)) {
+    if (!isAbsent(schema.eq)) errors.push(`${path}: value must be ${String(schema.eq)}`);
     if (schema.required === true) errors.push(`${path}: required field missing`);
     return;
   }
