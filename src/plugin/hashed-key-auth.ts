@@ -32,7 +32,7 @@ import { withoutArguments } from './query.ts';
 import type { RequestOutcome } from './request-counts.ts';
 import type { PluginRuntime } from './runtime.ts';
 import { countValues, isEmpty, MAX_HEADERS, UpstreamHeaders, withSecrets } from './upstream-headers.ts';
-import { checkUpstreamSecrets, noteUsed, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
+import { checkUpstreamSecrets, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
 
 const { name: PLUGIN_NAME, priority, phases, dump } = kongPlugins['hashed-key-auth'];
 
@@ -397,7 +397,7 @@ class HashedKeyAuth implements PluginInstance {
     const query = this.#upstreamSecrets.query(withoutKeys, injection);
     if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     if (form !== undefined) await kong.service.request.set_raw_body(form.body);
-    await noteUsed(kong, PLUGIN_NAME, injection);
+    await this.#upstreamSecrets.afterwards(kong, PLUGIN_NAME, injection);
     return 'forwarded';
   }
 

@@ -27,6 +27,9 @@ export type RawBody =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'error'; readonly message: string };
 
+/** A text, or an empty object. */
+export type LogValue = string | Readonly<Record<string, never>>;
+
 /** For the upstream: a string sets a header, a list sets it several times, an empty list clears it. */
 export type HeaderChanges = Record<string, string | readonly string[]>;
 
@@ -81,6 +84,8 @@ export interface Kong {
     err(message: string): Promise<void>;
     warn(message: string): Promise<void>;
     notice(message: string): Promise<void>;
+    /** What Kong's log plugins are given for this request in place of the value at `key`, such as `request.headers.x-a`. */
+    set_serialize_value(key: string, value: LogValue): Promise<void>;
   };
 }
 

@@ -25,7 +25,7 @@ export interface StockKong {
   readonly response: Readonly<Record<'exit' | 'get_status' | 'get_source', StockCall>>;
   readonly ctx: { readonly shared: Readonly<Record<'get' | 'set', StockCall>> };
   readonly nginx: Readonly<Record<'get_var', StockCall>>;
-  readonly log: Readonly<Record<'err' | 'warn' | 'notice', StockCall>>;
+  readonly log: Readonly<Record<'err' | 'warn' | 'notice' | 'set_serialize_value', StockCall>>;
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
@@ -96,6 +96,7 @@ export function adaptStockKong(stock: StockKong): Kong {
       err: (message) => inTurn(() => stock.log.err(message), done),
       warn: (message) => inTurn(() => stock.log.warn(message), done),
       notice: (message) => inTurn(() => stock.log.notice(message), done),
+      set_serialize_value: (key, value) => inTurn(() => stock.log.set_serialize_value(key, value), done),
     },
   };
 }

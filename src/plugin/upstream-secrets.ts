@@ -14,7 +14,7 @@ import type { SecretData } from '../vault/secret-data.ts';
 import { renderTemplate, VALUE, type Carrier, type SecretTemplate } from '../vault/template.ts';
 import { carryInForm, type FormRequest, type NewForm } from './body/form-target.ts';
 import { canonicalHeader } from './find-key.ts';
-import type { Consumer, Kong, KongEvent } from './kong.ts';
+import type { Consumer, Kong, KongEvent, LogValue } from './kong.ts';
 import { guardedNames, withArguments } from './query.ts';
 import type { PluginRuntime } from './runtime.ts';
 import { encodeUsed, type UsedSecret } from './used-secrets.ts';
@@ -43,6 +43,9 @@ export interface Injection {
   /** For vault-upstream-watch: which values these were, as text; undefined where nobody wants to know. */
   readonly used: string | undefined;
 }
+
+/** Kong's own word for it. */
+const REDACTED = 'REDACTED';
 
 type NamedSecret = readonly [name: string, value: Secret];
 
@@ -81,6 +84,8 @@ export class UpstreamSecrets {
   readonly #queryNames: ReadonlySet<string>;
   readonly #formNames: ReadonlySet<string>;
   readonly #isWatched: boolean;
+  /** Where Kong's log plugins would show secrets. Authorization they leave out by themselves. */
+  readonly #logged: ReadonlyMap<string, LogValue>;
 
   constructor(secrets: readonly UpstreamSecret[]) {
     const names = (...kinds: readonly SecretTarget['kind'][]): string[] =>
@@ -93,6 +98,7 @@ export class UpstreamSecrets {
     this.needQuery = this.#queryNames.size > 0;
     this.needForm = this.#formNames.size > 0;
     this.perConsumer = secrets.some(({ reference }) => reference.perConsumer);
+    this.#logged = new Map(secrets.flatMap(({ target }) => loggedOf(target)));
     this.#isWatched = secrets.some(({ retryPreviousOn }) => retryPreviousOn.length > 0);
   }
 
@@ -148,6 +154,13 @@ export class UpstreamSecrets {
     });
   }
 
+  /** Keeps the secrets out of Kong's logs, and tells vault-upstream-watch what the request has used. */
+  async afterwards(kong: Kong, plugin: string, injection: Injection | undefined): Promise<void> {
+    if (injection === undefined) return;
+    for (const [key, value] of this.#logged) await kong.log.set_serialize_value(key, value);
+    if (injection.used !== undefined) await kong.ctx.shared.set(plugin, injection.used);
+  }
+
   /** The query to forward; `rawQuery` itself when it can stay. */
   query(rawQuery: string, injection: Injection | undefined): string {
     return this.needQuery ? withArguments(rawQuery, this.#queryNames, reveal(injection?.query)) : rawQuery;
@@ -162,9 +175,20 @@ export class UpstreamSecrets {
   }
 }
 
-/** Tells vault-upstream-watch what a request has used. */
-export async function noteUsed(kong: Kong, plugin: string, injection: Injection | undefined): Promise<void> {
-  if (injection?.used !== undefined) await kong.ctx.shared.set(plugin, injection.used);
+/**
+ * Where Kong's serializer puts what `target` carries, and what stands there instead.
+ * Source: Kong 3.9.3, kong/pdk/log.lua (serialize, edit_result).
+ */
+function loggedOf({ kind, name }: SecretTarget): [key: string, value: LogValue][] {
+  const lower = name.toLowerCase();
+  if (kind === 'header') return lower === 'authorization' ? [] : [[`request.headers.${lower}`, REDACTED]];
+  if (kind === 'form') return [];
+  // A dot in a name would lead further down, so that no key means it alone. A text in place of the object would let the
+  // keys of others below it fail.
+  const own: [string, LogValue] = name.includes('.')
+    ? ['request.querystring', {}]
+    : [`request.querystring.${name}`, REDACTED];
+  return [own, ['upstream_uri', REDACTED]];
 }
 
 function reveal(secrets: readonly NamedSecret[] = []): (readonly [string, string])[] {

@@ -16,7 +16,7 @@ import type { Headers } from './find-key.ts';
 import type { Consumer, Credential, Kong, KongEvent, PluginDefinition, PluginInstance } from './kong.ts';
 import type { PluginRuntime } from './runtime.ts';
 import { clearSent, countValues, isEmpty, MAX_HEADERS, withSecrets } from './upstream-headers.ts';
-import { checkUpstreamSecrets, noteUsed, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
+import { checkUpstreamSecrets, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
 
 const { name, priority, phases, dump } = kongPlugins['vault-upstream-secrets'];
 
@@ -126,6 +126,6 @@ class VaultUpstreamSecrets implements PluginInstance {
     const query = this.#secrets.query(rawQuery, injection);
     if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     if (form !== undefined) await kong.service.request.set_raw_body(form.body);
-    await noteUsed(kong, name, injection);
+    await this.#secrets.afterwards(kong, name, injection);
   }
 }

@@ -3,7 +3,7 @@
  * Source: kong/include/kong/pluginsocket.proto, Kong 3.9.3. An unset string arrives as absent or as "".
  */
 import type { Consumer, Credential, RawBody } from '../plugin/kong.ts';
-import { decodeList, decodeValue, encodeStruct, type StructValue } from './struct.ts';
+import { decodeList, decodeValue, encodeStruct, writeValue, type StructValue } from './struct.ts';
 import { BYTES, FIXED64, VARINT, WireReader, WireWriter, malformed } from './wire.ts';
 
 export type RpcCall = { readonly sequence: number | bigint } & (
@@ -182,11 +182,11 @@ export function encodeInt(value: number): Buffer {
   return new WireWriter().varintField(1, value).finish();
 }
 
-/** A KV whose value is a string. */
-export function encodeNamedText(name: string, value: string): Buffer {
+/** A KV. */
+export function encodeNamedValue(name: string, value: StructValue): Buffer {
   return new WireWriter()
     .stringField(1, name)
-    .messageField(2, (inner) => inner.stringField(3, value))
+    .messageField(2, (inner) => writeValue(inner, value))
     .finish();
 }
 

@@ -2,7 +2,7 @@
  * Kong's PDK over ProtoBuf:1, for one event. Calls that return nothing resolve at once: Kong runs them in order, and one
  * that fails there ends the request with 500, so nothing is gained by waiting for them.
  */
-import type { Consumer, Credential, HeaderChanges, Kong, RawBody } from '../plugin/kong.ts';
+import type { Consumer, Credential, HeaderChanges, Kong, LogValue, RawBody } from '../plugin/kong.ts';
 import { encodeFrames } from './frames.ts';
 import {
   decodeByteString,
@@ -18,7 +18,7 @@ import {
   encodeConsumerSpec,
   encodeExit,
   encodeInt,
-  encodeNamedText,
+  encodeNamedValue,
   encodeString,
 } from './messages.ts';
 import { encodeListValue, encodeStruct } from './struct.ts';
@@ -53,6 +53,9 @@ const GET_ALL_HEADERS = encodeCall('kong.request.get_headers', encodeInt(1000));
 
 /** So are those for a consumer that is still the same object, and for changes that nobody can change any more. */
 const authenticateCalls = new WeakMap<Consumer, { credentialId: string; call: Buffer }>();
+/** Keys and values are those of plugin configurations. */
+const serializeValueCalls = new Map<string, Buffer>();
+const MAX_SERIALIZE_VALUES = 1000;
 const setHeadersCalls = new WeakMap<HeaderChanges, Buffer>();
 
 /** A copy with memory of its own: what is kept for long must not hold a shared slab. */
@@ -83,6 +86,15 @@ function setHeadersCall(changes: HeaderChanges): Buffer {
   if (known !== undefined) return known;
   const call = encodeCall('kong.service.request.set_headers', encodeStruct(changes));
   if (Object.isFrozen(changes)) setHeadersCalls.set(changes, keep(call));
+  return call;
+}
+
+function serializeValueCall(key: string, value: LogValue): Buffer {
+  const slot = `${key} ${JSON.stringify(value)}`;
+  const known = serializeValueCalls.get(slot);
+  if (known !== undefined) return known;
+  const call = keep(encodeCall('kong.log.set_serialize_value', encodeNamedValue(key, value)));
+  if (serializeValueCalls.size < MAX_SERIALIZE_VALUES) serializeValueCalls.set(slot, call);
   return call;
 }
 
@@ -177,7 +189,7 @@ class SharedContext {
     return this.#channel.ask(encodeCall('kong.ctx.shared.get', encodeString(name)), decodeText);
   }
   set(name: string, value: string): Promise<void> {
-    return this.#channel.tell(encodeCall('kong.ctx.shared.set', encodeNamedText(name, value)));
+    return this.#channel.tell(encodeCall('kong.ctx.shared.set', encodeNamedValue(name, value)));
   }
 }
 
@@ -206,6 +218,9 @@ class Log {
   }
   notice(message: string): Promise<void> {
     return this.#channel.tell(encodeCall('kong.log.notice', encodeListValue([message])));
+  }
+  set_serialize_value(key: string, value: LogValue): Promise<void> {
+    return this.#channel.tell(serializeValueCall(key, value));
   }
 }
 
