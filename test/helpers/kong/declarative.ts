@@ -62,7 +62,7 @@ export interface ConsumerEntity {
   acls?: { group: string }[];
   keyauth_credentials?: { id?: string; key: string; tags?: string[] }[];
   basicauth_credentials?: { id?: string; username: string; password: string }[];
-  jwt_secrets?: { id?: string; key: string; secret: string }[];
+  jwt_secrets?: { id?: string; key: string; secret?: string }[];
   plugins?: PluginEntity[];
 }
 
@@ -135,7 +135,8 @@ export interface BasicAuthCredential {
 
 export interface JwtSecret {
   id: string;
-  secret: string;
+  /** Undefined where another algorithm than HS256 is used. */
+  secret: string | undefined;
   consumer: Consumer;
 }
 

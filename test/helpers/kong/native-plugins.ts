@@ -58,18 +58,27 @@ const basicAuth: NativePlugin = {
   },
 };
 
+function jsonObject(text: string): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
 /** HS256 alone, by the claim `iss`. */
 const jwt: NativePlugin = {
   priority: 1450,
   access: (ctx) => {
     const [, head = '', body = '', signature = ''] =
       /^Bearer ([\w-]+)\.([\w-]+)\.([\w-]+)$/.exec(ctx.headers.first('authorization') ?? '') ?? [];
-    const claims = JSON.parse(Buffer.from(body, 'base64url').toString() || '{}') as { iss?: string };
-    const credential = ctx.configuration.jwtSecrets.get(claims.iss ?? '');
+    const claims = jsonObject(Buffer.from(body, 'base64url').toString());
+    const credential = ctx.configuration.jwtSecrets.get(String(claims['iss']));
     const expected = createHmac('sha256', credential?.secret ?? '')
       .update(`${head}.${body}`)
       .digest('base64url');
-    if (credential === undefined || expected !== signature) refuse(ctx, 401, 'Unauthorized');
+    if (credential?.secret === undefined || expected !== signature) refuse(ctx, 401, 'Unauthorized');
     authenticated(ctx, credential);
   },
 };
