@@ -110,21 +110,28 @@ export async function startBenchGateway(): Promise<BenchGateway> {
   if (go !== undefined) add('go-pdk, 1 call', [plugin('peer-go', { bench: 1 })], go.pid);
   add('hashed-key-auth, hot', [plugin('hashed-key-auth', {})], served.child.pid);
   if (vault !== undefined) {
+    const secret = { header: 'X-Backend', reference: SECRET_REFERENCE };
+    const withSecret = (name: string, more: object = {}) =>
+      plugin(name, { upstream_secrets: [{ ...secret, ...more }] });
+    add('hashed-key-auth, with a secret', [withSecret('hashed-key-auth')], served.child.pid);
     add(
-      'hashed-key-auth, with a secret',
-      [
-        plugin('hashed-key-auth', {
-          upstream_secrets: [{ header: 'X-Backend', reference: SECRET_REFERENCE }],
-        }),
-      ],
+      'the same, watched',
+      [withSecret('hashed-key-auth', { retry_previous_on: [401] }), plugin('vault-upstream-watch', {})],
       served.child.pid,
     );
+    if (real) {
+      add(
+        'key-auth and vault-upstream-secrets',
+        [plugin('key-auth', {}), withSecret('vault-upstream-secrets')],
+        served.child.pid,
+      );
+    }
   }
   const gateway = await startGateway({
     workers: 1,
     extraKongConf: { proxy_access_log: 'off', log_level: 'error', upstream_keepalive_pool_size: '512' },
     pluginServers: [
-      installation.pluginServer,
+      ...installation.pluginServers('vault-upstream-secrets', 'vault-upstream-watch'),
       stock.definition,
       ...(go === undefined ? [] : [go.definition]),
     ],

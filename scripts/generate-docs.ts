@@ -7,7 +7,7 @@ function cell(text: string): string {
 }
 
 function allowed(node: SchemaNode): string {
-  if (node.const !== undefined) return `\`${node.const}\``;
+  if (node.const !== undefined) return `\`${String(node.const)}\``;
   if (node.enum !== undefined) return node.enum.map((value) => `\`${value}\``).join(', ');
   const parts: string[] = [node.type];
   if (node['x-unit'] !== undefined) parts.push(`in ${node['x-unit']}`);
@@ -43,6 +43,7 @@ function rows(node: SchemaNode, prefix: string): string[] {
 }
 
 export function configurationTable(schema: SchemaNode): string {
+  if (Object.keys(schema.properties ?? {}).length === 0) return '(no fields)';
   return [
     '| field | allowed | default | what it does |',
     '| --- | --- | --- | --- |',

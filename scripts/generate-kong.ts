@@ -10,9 +10,12 @@ function field(node: SchemaNode, required: boolean): KongField {
   if (required || node.default !== undefined) base['required'] = true;
   // Kong fills the defaults of a record's fields by itself.
   if (node.default !== undefined && node.type !== 'object') base['default'] = node.default;
+  // Kong's `eq` would demand that the field is there, and its `one_of` can't name a boolean in its message.
+  if (typeof node.const === 'boolean') base['ne'] = !node.const;
+  else if (node.const !== undefined) base['one_of'] = [node.const];
   switch (node.type) {
     case 'object':
-      return { type: 'record', ...base, fields: fieldsOf(node) };
+      return { type: 'record', ...base, fields: fieldsOf(node), ...entityChecks(node) };
     case 'array': {
       const array: KongField = { type: 'array', ...base };
       if (node.items !== undefined) array['elements'] = field(node.items, false);
@@ -42,6 +45,12 @@ function field(node: SchemaNode, required: boolean): KongField {
   }
 }
 
+/** `only_one_of` means: not more, and not none. */
+function entityChecks(node: SchemaNode): KongField {
+  const names = node['x-exactly-one-of'];
+  return names === undefined ? {} : { entity_checks: [{ only_one_of: names }] };
+}
+
 function fieldsOf(node: SchemaNode): KongField[] {
   return Object.entries(node.properties ?? {}).map(([name, child]) => ({
     [name]: field(child, (node.required ?? []).includes(name)),
@@ -53,8 +62,11 @@ export function kongConfigFields(schema: SchemaNode): KongField[] {
   return fieldsOf(schema);
 }
 
-/** The whole plugin schema, with the fields that key-auth fixes: never on a consumer, HTTP protocols only. */
-export function kongPluginSchema(name: string, schema: SchemaNode): KongField {
+/**
+ * The whole plugin schema, with the fields that key-auth fixes: never on a consumer, HTTP protocols only.
+ * `notOnConsumer` says why.
+ */
+export function kongPluginSchema(name: string, schema: SchemaNode, notOnConsumer: string): KongField {
   return {
     name,
     fields: [
@@ -63,7 +75,7 @@ export function kongPluginSchema(name: string, schema: SchemaNode): KongField {
           type: 'foreign',
           reference: 'consumers',
           eq: null,
-          description: 'Not on a consumer: this plugin finds out who it is.',
+          description: notOnConsumer,
         },
       },
       {

@@ -1,7 +1,7 @@
 /** TypeScript types from a schema. A property with a default is never optional: the validator fills it in. */
 import type { SchemaNode } from './schema-model.ts';
 
-function literal(value: string | number): string {
+function literal(value: string | number | boolean): string {
   return typeof value === 'string' ? `'${value}'` : String(value);
 }
 
@@ -25,11 +25,16 @@ export function typeOf(node: SchemaNode, indent: string): string {
         const unit = child['x-unit'] === undefined ? '' : ` Unit: ${child['x-unit']}.`;
         return `${inner}/** ${child.description}${unit} */\n${inner}${name}${present ? '' : '?'}: ${typeOf(child, inner)};`;
       });
+      if (lines.length === 0) return 'Record<string, never>';
       return `{\n${lines.join('\n')}\n${indent}}`;
     }
   }
 }
 
 export function interfaceOf(schema: SchemaNode): string {
-  return `/** ${schema.description} */\nexport interface ${schema.title ?? ''} ${typeOf(schema, '')}\n`;
+  const type = typeOf(schema, '');
+  const declared = type.startsWith('{')
+    ? `interface ${schema.title ?? ''} ${type}`
+    : `type ${schema.title ?? ''} = ${type};`;
+  return `/** ${schema.description} */\nexport ${declared}\n`;
 }

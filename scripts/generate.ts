@@ -7,18 +7,50 @@ import { dirname, join, resolve } from 'node:path';
 import { configurationTable, errorsPage } from './generate-docs.ts';
 import { kongConfigFields, kongPluginSchema, toLua } from './generate-kong.ts';
 import { interfaceOf } from './generate-types.ts';
-import { checkNode, type SchemaNode } from './schema-model.ts';
+import { checkNode, resolveRefs, type SchemaNode } from './schema-model.ts';
 
 const root = resolve(import.meta.dirname, '..', '..');
-const PLUGIN_NAME = 'hashed-key-auth';
-const PLUGIN_PRIORITY = 1250;
+
+interface Plugin {
+  readonly name: string;
+  readonly priority: number;
+  readonly phases: readonly string[];
+  readonly notOnConsumer: string;
+}
+
+/** One for each schema of the same name. Priorities are Kong's: the highest runs first. */
+const PLUGINS: readonly Plugin[] = [
+  {
+    name: 'hashed-key-auth',
+    // key-auth's.
+    priority: 1250,
+    phases: ['access'],
+    notOnConsumer: 'Not on a consumer: this plugin finds out who it is.',
+  },
+  {
+    name: 'vault-upstream-secrets',
+    // After everything that authenticates, refuses or limits (acl 950, rate-limiting 910), and after request-transformer
+    // (801): what that makes of a client's header could else end up under a secret's name. Ahead of all that sends the
+    // request on by itself (ai-proxy 770, aws-lambda 750).
+    priority: 790,
+    phases: ['access'],
+    notOnConsumer: "Not on a consumer: the reference can name the consumer's own secret.",
+  },
+  {
+    name: 'vault-upstream-watch',
+    priority: 790,
+    phases: ['log'],
+    notOnConsumer: 'Not on a consumer: put it where the secrets are configured.',
+  },
+];
 
 function read(path: string): string {
   return readFileSync(join(root, path), 'utf8');
 }
 
 function schema(name: string): SchemaNode {
-  const node = JSON.parse(read(`schemas/${name}.schema.json`)) as SchemaNode;
+  const parse = (file: string): SchemaNode => JSON.parse(read(`schemas/${file}`)) as SchemaNode;
+  const node = resolveRefs(parse(`${name}.schema.json`), parse);
   checkNode(node, name);
   return node;
 }
@@ -28,25 +60,35 @@ function constant(name: string, value: unknown): string {
 }
 
 function build(): Map<string, string> {
-  const plugin = schema('hashed-key-auth');
+  const plugins = PLUGINS.map((plugin) => {
+    const own = schema(plugin.name);
+    return { ...plugin, schema: own, kong: kongPluginSchema(plugin.name, own, plugin.notOnConsumer) };
+  });
   const config = schema('config');
   const credentials = schema('credentials');
   const { version } = JSON.parse(read('package.json')) as { version: string };
   const header = '// Generated from schemas/ by `make generate`. Do not edit.\n\n';
-  const kong = kongPluginSchema(PLUGIN_NAME, plugin);
-  const dump = {
-    Protocol: 'ProtoBuf:1',
-    Plugins: [
-      { Name: PLUGIN_NAME, Priority: PLUGIN_PRIORITY, Version: version, Phases: ['access'], Schema: kong },
-    ],
-  };
+  const described = plugins.map(({ name, priority, phases, kong, schema: own }) => ({
+    name,
+    priority,
+    phases,
+    fields: kongConfigFields(own),
+    // Kong loads the first plugin of a dump and no other.
+    dump: {
+      Protocol: 'ProtoBuf:1',
+      Plugins: [{ Name: name, Priority: priority, Version: version, Phases: phases, Schema: kong }],
+    },
+  }));
   return new Map([
-    ['src/generated/types.ts', header + [plugin, config, credentials].map(interfaceOf).join('\n')],
+    [
+      'src/generated/types.ts',
+      header + [...plugins.map(({ schema: own }) => own), config, credentials].map(interfaceOf).join('\n'),
+    ],
     [
       'src/generated/schemas.ts',
       header +
         [
-          constant('pluginConfigSchema', plugin),
+          ...plugins.map(({ schema: own }) => constant(camelCase(`${own.title ?? ''}Schema`), own)),
           constant('serverConfigSchema', config),
           constant('credentialsFileSchema', credentials),
         ].join('\n'),
@@ -56,18 +98,20 @@ function build(): Map<string, string> {
       header +
         [
           constant('VERSION', version),
-          constant('PLUGIN_NAME', PLUGIN_NAME),
-          constant('PLUGIN_PRIORITY', PLUGIN_PRIORITY),
-          constant('kongConfigFields', kongConfigFields(plugin)),
-          constant('kongPluginDump', dump),
+          constant('kongPlugins', Object.fromEntries(described.map((plugin) => [plugin.name, plugin]))),
         ].join('\n'),
     ],
-    [`src/generated/kong/${PLUGIN_NAME}.dump.json`, `${JSON.stringify(dump)}\n`],
-    [`src/generated/kong/${PLUGIN_NAME}.schema.json`, `${JSON.stringify(kong, null, 2)}\n`],
-    [
-      `src/generated/kong/${PLUGIN_NAME}.schema.lua`,
-      `-- Generated from schemas/ by \`make generate\`. Do not edit.\nreturn ${toLua(kong)}\n`,
-    ],
+    ...described.flatMap(({ name, dump }) => {
+      const kong = dump.Plugins[0]?.Schema;
+      return [
+        [`src/generated/kong/${name}.dump.json`, `${JSON.stringify(dump)}\n`],
+        [`src/generated/kong/${name}.schema.json`, `${JSON.stringify(kong, null, 2)}\n`],
+        [
+          `src/generated/kong/${name}.schema.lua`,
+          `-- Generated from schemas/ by \`make generate\`. Do not edit.\nreturn ${toLua(kong)}\n`,
+        ],
+      ] as const;
+    }),
     [
       'docs/configuration.md',
       [
@@ -75,12 +119,14 @@ function build(): Map<string, string> {
         '',
         '<!-- Generated from schemas/ by `make generate`. -->',
         '',
-        '## The plugin, in Kong',
-        '',
-        plugin.description,
-        '',
-        configurationTable(plugin),
-        '',
+        ...plugins.flatMap(({ name, schema: own }) => [
+          `## The plugin ${name}, in Kong`,
+          '',
+          own.description,
+          '',
+          configurationTable(own),
+          '',
+        ]),
         '## The server and the command line',
         '',
         config.description,
@@ -98,6 +144,8 @@ function build(): Map<string, string> {
     ['docs/errors.md', errorsPage()],
   ]);
 }
+
+const camelCase = (name: string): string => name.charAt(0).toLowerCase() + name.slice(1);
 
 /** Files in src/generated that nothing generates any more. */
 function leftovers(expected: Set<string>): string[] {

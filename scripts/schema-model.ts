@@ -12,7 +12,7 @@ export interface SchemaNode {
   minItems?: number;
   maxItems?: number;
   enum?: (string | number)[];
-  const?: string | number;
+  const?: string | number | boolean;
   default?: unknown;
   minimum?: number;
   maximum?: number;
@@ -24,7 +24,12 @@ export interface SchemaNode {
   'x-kong-not-match'?: string;
   'x-kong-referenceable'?: boolean;
   'x-kong-encrypted'?: boolean;
+  /** Properties of which exactly one must be set. */
+  'x-exactly-one-of'?: string[];
 }
+
+/** A node, or the name of another file of schemas/ that stands in its place: `{ "$ref": "NAME.schema.json" }`. */
+type SchemaSource = SchemaNode & { $ref?: string };
 
 const KEYWORDS = new Set([
   '$schema',
@@ -51,7 +56,29 @@ const KEYWORDS = new Set([
   'x-kong-not-match',
   'x-kong-referenceable',
   'x-kong-encrypted',
+  'x-exactly-one-of',
 ]);
+
+/** `source` with every `$ref` replaced by the file that it names. `read` gives a file of schemas/ by name. */
+export function resolveRefs(source: SchemaSource, read: (file: string) => SchemaSource): SchemaNode {
+  if (source.$ref !== undefined) {
+    if (Object.keys(source).length > 1) throw new Error(`${source.$ref}: nothing may stand beside a $ref`);
+    const { $schema: _schema, ...node } = resolveRefs(read(source.$ref), read);
+    return node;
+  }
+  const { properties, items } = source;
+  return {
+    ...source,
+    ...(properties === undefined
+      ? {}
+      : {
+          properties: Object.fromEntries(
+            Object.entries(properties).map(([name, child]) => [name, resolveRefs(child, read)]),
+          ),
+        }),
+    ...(items === undefined ? {} : { items: resolveRefs(items, read) }),
+  };
+}
 
 /** Throws, with the path, where a schema uses what the generators do not understand. */
 export function checkNode(node: SchemaNode, path: string): void {
@@ -65,6 +92,10 @@ export function checkNode(node: SchemaNode, path: string): void {
   if (node.type === 'object') {
     if (node.additionalProperties !== false) throw new Error(`${path}: additionalProperties must be false`);
     for (const [name, child] of Object.entries(node.properties ?? {})) checkNode(child, `${path}.${name}`);
+    for (const name of node['x-exactly-one-of'] ?? []) {
+      if (!Object.hasOwn(node.properties ?? {}, name))
+        throw new Error(`${path}: there is no property ${name}`);
+    }
   }
   if (node.items !== undefined) checkNode(node.items, `${path}[]`);
 }

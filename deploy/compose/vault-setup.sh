@@ -1,13 +1,18 @@
 #!/bin/sh
-# Runs in Vault's image, once: the demo secret, a policy that reads only it, and an AppRole for the plugin server.
+# Runs in Vault's image, once: the demo secrets, a policy that reads only them, and an AppRole for the plugin server.
 set -eu
 umask 077
 VAULT_TOKEN="$(cat /run/secrets/vault_root_token)"
 export VAULT_TOKEN
 
-vault kv put -mount=secret demo/orders token="$(head -c 24 /dev/urandom | base64)" >/dev/null
+random() { head -c 24 /dev/urandom | base64; }
+vault kv put -mount=secret demo/orders token="$(random)" >/dev/null
+vault kv put -mount=secret demo/partners/alice token="$(random)" >/dev/null
+vault kv put -mount=secret demo/billing username=orders password="$(random)" >/dev/null
 vault policy write hashed-key-auth - <<'POLICY' >/dev/null
 path "secret/data/demo/orders" { capabilities = ["read"] }
+path "secret/data/demo/partners/*" { capabilities = ["read"] }
+path "secret/data/demo/billing" { capabilities = ["read"] }
 path "sys/internal/ui/mounts/*" { capabilities = ["read"] }
 POLICY
 vault auth enable approle >/dev/null 2>&1 || true

@@ -3,7 +3,7 @@
  * configuration, no network and little time.
  */
 import { Command, CommanderError } from 'commander';
-import { kongPluginDump, PLUGIN_NAME, VERSION } from '../generated/kong-schema.ts';
+import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
 import type { CredentialSession } from './credentials.ts';
 import type { TokenOptions } from './admin.ts';
@@ -17,6 +17,8 @@ interface CommonOptions {
   readonly config?: string;
   readonly json?: boolean;
 }
+
+const PLUGIN_NAMES = Object.keys(kongPlugins).join(', ');
 
 const EXIT_CODES = `
 Exit status: 0 done, 1 internal fault, 2 wrong usage, 3 not found or not valid, 4 configuration or data at fault,
@@ -200,13 +202,17 @@ function build(io: Io, finish: (code: number) => void): Command {
 
   command(program, 'dump', "print a plugin's description for Kong's pluginserver_…_query_cmd", [
     'hashed-key-auth dump hashed-key-auth',
+    'hashed-key-auth dump vault-upstream-secrets',
   ])
-    .argument('<plugin>', `which plugin: ${PLUGIN_NAME}`)
-    .action((plugin: string) => {
-      if (plugin !== PLUGIN_NAME) {
-        throw new HkaError('HKA_USAGE', `there is no plugin "${plugin}"; there is: ${PLUGIN_NAME}`);
+    .argument('<plugin>', `which plugin: ${PLUGIN_NAMES}`)
+    .option('--stock', "for kong-pdk's own server, which speaks another protocol (MsgPack:1)")
+    .action((name: string, options: { stock?: boolean }) => {
+      const plugin = Object.values(kongPlugins).find((one) => one.name === name);
+      if (plugin === undefined) {
+        throw new HkaError('HKA_USAGE', `there is no plugin "${name}"; there are: ${PLUGIN_NAMES}`);
       }
-      io.stdout.write(`${JSON.stringify(kongPluginDump)}\n`);
+      const dump = options.stock === true ? { ...plugin.dump, Protocol: 'MsgPack:1' } : plugin.dump;
+      io.stdout.write(`${JSON.stringify(dump)}\n`);
       finish(0);
     });
 

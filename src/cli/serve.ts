@@ -3,8 +3,8 @@ import { availableParallelism } from 'node:os';
 import type { RunningAdmin } from './admin.ts';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import { createRegistry, serveMetrics, Timings, type MetricsSource } from '../metrics/metrics.ts';
-import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
-import type { RequestCounts } from '../plugin/request-counts.ts';
+import { createPlugins } from '../plugin/plugins.ts';
+import type { InjectionCounts, RequestCounts } from '../plugin/request-counts.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { ReloadableRuntime } from '../runtime/reloadable.ts';
 import { socketFileOf, SocketServer, type SocketOptions } from '../server/socket-server.ts';
@@ -86,6 +86,7 @@ interface Server {
   readonly workers: number;
   /** Of other processes than this one. */
   readonly requests?: RequestCounts;
+  readonly injections?: InjectionCounts;
   readonly delayed?: number;
   /** Takes a configuration that was read again. */
   use?(config: Config): void;
@@ -102,6 +103,7 @@ async function startMetrics(
   if (config.metrics === undefined) return undefined;
   const source: MetricsSource = {
     requests: () => server.requests ?? runtime.requests,
+    injections: () => server.injections ?? runtime.injections,
     verifications: () => runtime.verifications(),
     argon2: () => runtime.argon2(),
     server: () => ({
@@ -112,6 +114,7 @@ async function startMetrics(
     delayed: () => server.delayed ?? runtime.throttle.delayed,
     notReady: () => runtime.notReady(),
     oldestSecretSeconds: () => runtime.oldestSecretSeconds(),
+    secrets: () => runtime.secretStates(),
   };
   const registry = createRegistry(source, timings);
   try {
@@ -145,5 +148,5 @@ function createServer(config: Config, runtime: ReloadableRuntime, logger: Logger
     runtime.actedUpon = () => supervisor.actedUpon();
     return supervisor;
   }
-  return new SocketServer({ ...server, ...socket }, [createHashedKeyAuth(runtime)], logger);
+  return new SocketServer({ ...server, ...socket }, createPlugins(runtime), logger);
 }

@@ -67,12 +67,17 @@ export const pluginConfigSchema = {
       "default": [],
       "maxItems": 16,
       "items": {
-        "description": "One secret and the header that carries it to the upstream.",
+        "description": "One secret and what carries it to the upstream: exactly one of header, query, basic_auth and form.",
         "type": "object",
         "additionalProperties": false,
         "required": [
-          "header",
           "reference"
+        ],
+        "x-exactly-one-of": [
+          "header",
+          "query",
+          "basic_auth",
+          "form"
         ],
         "properties": {
           "header": {
@@ -83,26 +88,160 @@ export const pluginConfigSchema = {
             "pattern": "^[A-Za-z0-9_-]+$",
             "x-kong-match": "^[%w_-]+$"
           },
+          "query": {
+            "description": "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[!-~]+$",
+            "x-kong-match": "^[!-~]+$"
+          },
+          "basic_auth": {
+            "description": "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
+            "type": "boolean",
+            "const": true
+          },
+          "form": {
+            "description": "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[!-~]+$",
+            "x-kong-match": "^[!-~]+$"
+          },
           "reference": {
-            "description": "Where the secret lies in Vault: vault://mount/path#field.",
+            "description": "Where the secret lies in Vault: vault://mount/path#field. {consumer.id}, {consumer.username} and {consumer.custom_id} may stand in the path.",
             "type": "string",
             "minLength": 1,
             "maxLength": 1024,
             "x-kong-referenceable": true
           },
           "template": {
-            "description": "Text around the secret, such as 'Bearer {value}'; {value} stands for the secret.",
+            "description": "Text around the secret: 'Bearer {value}', or with the names of fields where the reference has none. Default: {value}; for basic_auth {username}:{password}.",
             "type": "string",
             "minLength": 1,
             "maxLength": 1024,
-            "default": "{value}",
             "x-kong-referenceable": true,
             "x-kong-encrypted": true
+          },
+          "retry_previous_on": {
+            "description": "Statuses of the upstream that tell that it refuses the secret: after a change, its previous value is then used again for a while. Needs the plugin vault-upstream-watch on the route.",
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 16,
+            "items": {
+              "description": "A status that only the upstream gives, such as 401.",
+              "type": "integer",
+              "minimum": 400,
+              "maximum": 599
+            }
           }
         }
       }
     }
   }
+} as const;
+
+export const injectorConfigSchema = {
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "title": "InjectorConfig",
+  "description": "Configuration of the Kong plugin vault-upstream-secrets, for routes that other plugins authenticate.",
+  "type": "object",
+  "additionalProperties": false,
+  "properties": {
+    "require_authentication": {
+      "description": "Whether requests that no plugin has authenticated are refused with 401; one that goes on as an anonymous consumer is such a request.",
+      "type": "boolean",
+      "default": true
+    },
+    "upstream_secrets": {
+      "description": "Secrets read from Vault and sent to the upstream once a request is authenticated.",
+      "type": "array",
+      "default": [],
+      "maxItems": 16,
+      "items": {
+        "description": "One secret and what carries it to the upstream: exactly one of header, query, basic_auth and form.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": [
+          "reference"
+        ],
+        "x-exactly-one-of": [
+          "header",
+          "query",
+          "basic_auth",
+          "form"
+        ],
+        "properties": {
+          "header": {
+            "description": "Header that carries the secret; what a client sends under this name never passes.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[A-Za-z0-9_-]+$",
+            "x-kong-match": "^[%w_-]+$"
+          },
+          "query": {
+            "description": "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[!-~]+$",
+            "x-kong-match": "^[!-~]+$"
+          },
+          "basic_auth": {
+            "description": "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
+            "type": "boolean",
+            "const": true
+          },
+          "form": {
+            "description": "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[!-~]+$",
+            "x-kong-match": "^[!-~]+$"
+          },
+          "reference": {
+            "description": "Where the secret lies in Vault: vault://mount/path#field. {consumer.id}, {consumer.username} and {consumer.custom_id} may stand in the path.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "x-kong-referenceable": true
+          },
+          "template": {
+            "description": "Text around the secret: 'Bearer {value}', or with the names of fields where the reference has none. Default: {value}; for basic_auth {username}:{password}.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "x-kong-referenceable": true,
+            "x-kong-encrypted": true
+          },
+          "retry_previous_on": {
+            "description": "Statuses of the upstream that tell that it refuses the secret: after a change, its previous value is then used again for a while. Needs the plugin vault-upstream-watch on the route.",
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 16,
+            "items": {
+              "description": "A status that only the upstream gives, such as 401.",
+              "type": "integer",
+              "minimum": 400,
+              "maximum": 599
+            }
+          }
+        }
+      }
+    }
+  }
+} as const;
+
+export const watchConfigSchema = {
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "title": "WatchConfig",
+  "description": "The Kong plugin vault-upstream-watch sees how upstreams answer, for `retry_previous_on` of the other two plugins. It has no fields.",
+  "type": "object",
+  "additionalProperties": false,
+  "properties": {}
 } as const;
 
 export const serverConfigSchema = {

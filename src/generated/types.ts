@@ -21,13 +21,47 @@ export interface PluginConfig {
   /** Secrets read from Vault and sent to the upstream once a request is authenticated. */
   upstream_secrets: ({
     /** Header that carries the secret; what a client sends under this name never passes. */
-    header: string;
-    /** Where the secret lies in Vault: vault://mount/path#field. */
+    header?: string;
+    /** Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes. */
+    query?: string;
+    /** Send the secret as basic authentication (RFC 7617) in the header Authorization. */
+    basic_auth?: true;
+    /** Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415. */
+    form?: string;
+    /** Where the secret lies in Vault: vault://mount/path#field. {consumer.id}, {consumer.username} and {consumer.custom_id} may stand in the path. */
     reference: string;
-    /** Text around the secret, such as 'Bearer {value}'; {value} stands for the secret. */
-    template: string;
+    /** Text around the secret: 'Bearer {value}', or with the names of fields where the reference has none. Default: {value}; for basic_auth {username}:{password}. */
+    template?: string;
+    /** Statuses of the upstream that tell that it refuses the secret: after a change, its previous value is then used again for a while. Needs the plugin vault-upstream-watch on the route. */
+    retry_previous_on?: (number)[];
   })[];
 }
+
+/** Configuration of the Kong plugin vault-upstream-secrets, for routes that other plugins authenticate. */
+export interface InjectorConfig {
+  /** Whether requests that no plugin has authenticated are refused with 401; one that goes on as an anonymous consumer is such a request. */
+  require_authentication: boolean;
+  /** Secrets read from Vault and sent to the upstream once a request is authenticated. */
+  upstream_secrets: ({
+    /** Header that carries the secret; what a client sends under this name never passes. */
+    header?: string;
+    /** Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes. */
+    query?: string;
+    /** Send the secret as basic authentication (RFC 7617) in the header Authorization. */
+    basic_auth?: true;
+    /** Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415. */
+    form?: string;
+    /** Where the secret lies in Vault: vault://mount/path#field. {consumer.id}, {consumer.username} and {consumer.custom_id} may stand in the path. */
+    reference: string;
+    /** Text around the secret: 'Bearer {value}', or with the names of fields where the reference has none. Default: {value}; for basic_auth {username}:{password}. */
+    template?: string;
+    /** Statuses of the upstream that tell that it refuses the secret: after a change, its previous value is then used again for a while. Needs the plugin vault-upstream-watch on the route. */
+    retry_previous_on?: (number)[];
+  })[];
+}
+
+/** The Kong plugin vault-upstream-watch sees how upstreams answer, for `retry_previous_on` of the other two plugins. It has no fields. */
+export type WatchConfig = Record<string, never>;
 
 /** Configuration file of the hashed-key-auth server and command line. Relative paths start at the file's folder. */
 export interface ServerConfig {

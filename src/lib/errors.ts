@@ -267,8 +267,8 @@ export const ERRORS = {
     retryable: false,
     exitCode: 4,
     help:
-      'The body of a request could not be read where `key_in_body` is on. Such a request counts as one without a key in ' +
-      "its body. A body that nginx wrote to a file can only be read by Kong's user, on the same file system.",
+      'The body of a request could not be read where `key_in_body` is on or a secret goes into a form. Such a request counts ' +
+      "as one without a key in its body; where it has to carry a secret it is answered 503. A body that nginx wrote to a file can only be read by Kong's user, on the same file system.",
   },
   HKA_SECRET_UNUSABLE: {
     status: 503,
@@ -283,6 +283,20 @@ export const ERRORS = {
     retryable: false,
     exitCode: 4,
     help: 'A secret for each consumer cannot be named for this one: there is no consumer, or it lacks the field (`custom_id`, say) that the path is made of.',
+  },
+  HKA_FORM_UNUSABLE: {
+    status: 415,
+    publicMessage: 'Unsupported media type',
+    retryable: false,
+    exitCode: 4,
+    help: 'A secret goes to the upstream as a field of a form (`upstream_secrets[].form`), and the request has another body, an encoded one, or a method without a body. Nothing was forwarded.',
+  },
+  HKA_HEADERS_TOO_MANY: {
+    status: 431,
+    publicMessage: 'Request header fields too large',
+    retryable: false,
+    exitCode: 4,
+    help: 'A request with 1000 headers or more: Kong shows no more of them, so what a client sends under the name of a secret could not be told.',
   },
   HKA_REQUEST_INVALID: {
     status: 400,
@@ -338,7 +352,7 @@ export const ERRORS = {
     publicMessage: 'Content too large',
     retryable: false,
     exitCode: 2,
-    help: 'The body of a request to the admin service is larger than 64 KiB.',
+    help: 'The body of a request to the admin service is larger than 64 KiB, or one that has to carry a secret to an upstream is larger than server.max_body_bytes or has more than 10,000 fields.',
   },
   HKA_MEDIA_TYPE: {
     status: 415,

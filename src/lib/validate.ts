@@ -44,9 +44,22 @@ function compile(schema: object): ValidateFunction {
     'x-kong-referenceable',
     'x-kong-encrypted',
   ]);
+  ajv.addKeyword({
+    keyword: EXACTLY_ONE,
+    type: 'object',
+    schemaType: 'array',
+    validate: (names: readonly string[], data: object) => presentOf(names, data).length === 1,
+  });
   const validate = ajv.compile(schema);
   compiled.set(schema, validate);
   return validate;
+}
+
+/** Fields of which one must be there, and only one. Kong's schemas say it as `only_one_of`. */
+const EXACTLY_ONE = 'x-exactly-one-of';
+
+function presentOf(names: readonly string[], data: object): string[] {
+  return names.filter((name) => Object.hasOwn(data, name));
 }
 
 function readablePath(pointer: string): string {
@@ -153,6 +166,14 @@ function violationOf(error: ErrorObject): Violation {
         path,
         message: `must match ${String(params['pattern'])} (${schema.description ?? ''}), found ${found(error)}`,
       };
+    case EXACTLY_ONE: {
+      const names = error.schema as readonly string[];
+      const present = presentOf(names, error.data as object);
+      return {
+        path,
+        message: `needs exactly one of ${names.join(', ')}; it has ${present.length === 0 ? 'none' : present.join(' and ')}`,
+      };
+    }
     default:
       return { path, message: `${error.message ?? error.keyword}, found ${found(error)}` };
   }

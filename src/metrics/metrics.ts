@@ -11,8 +11,9 @@ const PREFIX = 'hashed_key_auth_';
 
 /** What is told, read when somebody asks. Counts are since the start. */
 export interface MetricsSource {
-  /** How requests ended, by outcome. */
+  /** How requests ended, by outcome: of hashed-key-auth and of vault-upstream-secrets. */
   requests(): Readonly<Record<string, number>>;
+  injections(): Readonly<Record<string, number>>;
   /** How verifications ended, where they are decided; undefined while the verifier waits for its pepper. */
   verifications(): Readonly<Record<string, number>> | undefined;
   argon2(): { readonly computed: number; readonly running: number; readonly waiting: number };
@@ -22,7 +23,15 @@ export interface MetricsSource {
   /** Why new keys can't be verified at the moment; undefined when they can. */
   notReady(): string | undefined;
   oldestSecretSeconds(): number;
+  /** Of each reference as it is configured, never with a consumer's own path. */
+  secrets(): readonly {
+    readonly pattern: string;
+    readonly ageSeconds: number;
+    readonly previousInUse: number;
+  }[];
 }
+
+type SecretState = ReturnType<MetricsSource['secrets']>[number];
 
 /** How long things took, collected from the start on. In milliseconds. */
 export class Timings {
@@ -101,6 +110,9 @@ export function createRegistry(source: MetricsSource, timings: Timings): Registr
     });
   };
   counter('requests_total', 'Requests by how they ended.', 'outcome', () => source.requests());
+  counter('injections_total', 'Requests of vault-upstream-secrets by how they ended.', 'outcome', () =>
+    source.injections(),
+  );
   counter('verifications_total', 'Verifications by result.', 'result', () => source.verifications());
   const computed: Counter = new Counter({
     name: `${PREFIX}argon2_total`,
@@ -122,6 +134,28 @@ export function createRegistry(source: MetricsSource, timings: Timings): Registr
   );
   gauge('secret_oldest_seconds', 'Age of the oldest upstream secret in use.', () =>
     source.oldestSecretSeconds(),
+  );
+  const secretGauge = (name: string, help: string, read: (state: SecretState) => number): void => {
+    const made: Gauge = new Gauge({
+      name: PREFIX + name,
+      help,
+      labelNames: ['reference'],
+      registers,
+      collect: () => {
+        made.reset();
+        for (const state of source.secrets()) made.set({ reference: state.pattern }, read(state));
+      },
+    });
+  };
+  secretGauge(
+    'secret_age_seconds',
+    'Age of the oldest value of each configured reference.',
+    (state) => state.ageSeconds,
+  );
+  secretGauge(
+    'secret_previous_in_use',
+    'Secrets of each configured reference whose value before the last change is in use, since an upstream has refused the new one.',
+    (state) => state.previousInUse,
   );
   return registry;
 }

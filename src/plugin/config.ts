@@ -3,21 +3,28 @@
  * (`__seq__`, `route_id` …), sends null for what is unset, and turns a vault reference that it can't resolve into an
  * empty string: those must be refused, or a secret would silently be missing.
  */
-import { pluginConfigSchema } from '../generated/schemas.ts';
-import type { PluginConfig } from '../generated/types.ts';
+import { injectorConfigSchema, pluginConfigSchema, watchConfigSchema } from '../generated/schemas.ts';
+import type { InjectorConfig, PluginConfig } from '../generated/types.ts';
 import { camelize, type Camelize } from '../lib/camelize.ts';
 import { HkaError, messageOf } from '../lib/errors.ts';
 import { throwViolations, violationsOf, type Violation } from '../lib/validate.ts';
 import { parsePattern } from '../vault/reference.ts';
 import { parseTemplate } from '../vault/template.ts';
 import { canonicalHeader } from './find-key.ts';
-import type { UpstreamSecret } from './upstream-secrets.ts';
+import type { SecretTarget, UpstreamSecret } from './upstream-secrets.ts';
 
 export type PluginSettings = Omit<Camelize<PluginConfig>, 'upstreamSecrets'> & {
   readonly upstreamSecrets: readonly UpstreamSecret[];
   /** The challenge of every 401. */
   readonly challenge: string;
 };
+
+export interface InjectorSettings {
+  readonly requireAuthentication: boolean;
+  readonly upstreamSecrets: readonly UpstreamSecret[];
+}
+
+type SecretConfig = PluginConfig['upstream_secrets'][number];
 
 /** Headers that the plugin or HTTP itself decides about; a secret can't be put there. */
 const RESERVED_HEADERS = new Set([
@@ -38,19 +45,38 @@ const RESERVED_HEADERS = new Set([
 
 /** Throws HKA_CONFIG_INVALID with every violation. */
 export function parsePluginConfig(raw: unknown): PluginSettings {
+  const { config, secrets } = parse<PluginConfig>(raw, pluginConfigSchema);
+  return { ...camelize(config), upstreamSecrets: secrets, challenge: challengeOf(config.realm) };
+}
+
+/** Of vault-upstream-secrets. Throws HKA_CONFIG_INVALID with every violation. */
+export function parseInjectorConfig(raw: unknown): InjectorSettings {
+  const { config, secrets } = parse<InjectorConfig>(raw, injectorConfigSchema);
+  return { requireAuthentication: config.require_authentication, upstreamSecrets: secrets };
+}
+
+/** Of vault-upstream-watch, which has no fields. Throws HKA_CONFIG_INVALID. */
+export function checkWatchConfig(raw: unknown): void {
+  parse<{ upstream_secrets?: SecretConfig[] }>(raw, watchConfigSchema);
+}
+
+function parse<T extends { upstream_secrets?: SecretConfig[] }>(
+  raw: unknown,
+  schema: SchemaPart,
+): { config: T; secrets: UpstreamSecret[] } {
   if (typeof raw !== 'object' || raw === null)
     throw new HkaError('HKA_CONFIG_INVALID', 'the plugin configuration is not an object');
-  const picked = pick(raw, pluginConfigSchema) as Record<string, unknown>;
+  const picked = pick(raw, schema) as Record<string, unknown>;
   const unresolved = unresolvedReferences(picked, '');
-  const violations = [...unresolved, ...violationsOf(pluginConfigSchema, picked)].filter(
+  const violations = [...unresolved, ...violationsOf(schema, picked)].filter(
     // A field that Kong could not resolve is reported once, with the reason.
     (violation, index) =>
       index < unresolved.length || !unresolved.some(({ path }) => path === violation.path),
   );
-  const config = picked as unknown as PluginConfig;
-  const secrets = violations.length === 0 ? parseSecrets(config, violations) : [];
+  const config = picked as T;
+  const secrets = violations.length === 0 ? parseSecrets(config.upstream_secrets ?? [], violations) : [];
   throwViolations('the plugin configuration', violations);
-  return { ...camelize(config), upstreamSecrets: secrets, challenge: challengeOf(config.realm) };
+  return { config, secrets };
 }
 
 type SchemaPart = {
@@ -107,29 +133,52 @@ function unresolvedReferences(value: unknown, path: string): Violation[] {
   return [];
 }
 
-function parseSecrets(config: PluginConfig, violations: Violation[]): UpstreamSecret[] {
+function parseSecrets(configs: readonly SecretConfig[], violations: Violation[]): UpstreamSecret[] {
   const seen = new Set<string>();
-  return config.upstream_secrets.flatMap(({ header, reference, template }, index) => {
+  return configs.flatMap((config, index) => {
     const path = `upstream_secrets[${index}]`;
-    const canonical = canonicalHeader(header);
-    if (RESERVED_HEADERS.has(canonical))
+    const target = targetOf(config);
+    const field = `${path}.${config.basic_auth === true ? 'basic_auth' : target.kind}`;
+    const slot = target.kind === 'header' ? canonicalHeader(target.name) : target.name.toLowerCase();
+    if (target.kind === 'header' && RESERVED_HEADERS.has(slot))
+      violations.push({ path: field, message: `can't be ${slot}, which is not free to be set` });
+    if (seen.has(`${target.kind} ${slot}`))
+      violations.push({ path: field, message: `is named twice: ${target.kind} ${slot}` });
+    seen.add(`${target.kind} ${slot}`);
+    const reference = attempt(() => parsePattern(config.reference), `${path}.reference`, violations);
+    if (reference === undefined) return [];
+    const text = config.template ?? defaultTemplate(reference.field !== undefined, target.carrier);
+    if (text === undefined) {
       violations.push({
-        path: `${path}.header`,
-        message: `can't be ${canonical}, which is not free to be set`,
+        path: `${path}.template`,
+        message:
+          reference.field === undefined
+            ? 'is missing: the reference names no field, so the template must, such as {token}'
+            : 'is missing: basic auth needs a user name around {value}, such as orders:{value}; or leave #<field> off the reference',
       });
-    if (seen.has(canonical))
-      violations.push({ path: `${path}.header`, message: `is named twice: ${canonical}` });
-    seen.add(canonical);
-    const parsedReference = attempt(() => parsePattern(reference), `${path}.reference`, violations);
-    const hasField = parsedReference?.field !== undefined;
-    const parsedTemplate = attempt(
-      () => parseTemplate(template, { hasField, carrier: 'header' }),
+      return [];
+    }
+    const template = attempt(
+      () => parseTemplate(text, { hasField: reference.field !== undefined, carrier: target.carrier }),
       `${path}.template`,
       violations,
     );
-    if (parsedReference === undefined || parsedTemplate === undefined) return [];
-    return [{ header, reference: parsedReference, template: parsedTemplate }];
+    if (template === undefined) return [];
+    return [{ target, reference, template, retryPreviousOn: config.retry_previous_on ?? [] }];
   });
+}
+
+/** The schema has seen to it that there is exactly one. */
+function targetOf({ header, query, form }: SecretConfig): SecretTarget {
+  if (header !== undefined) return { kind: 'header', name: header, carrier: 'header' };
+  if (query !== undefined) return { kind: 'query', name: query, carrier: 'text' };
+  if (form !== undefined) return { kind: 'form', name: form, carrier: 'text' };
+  return { kind: 'header', name: 'Authorization', carrier: 'basic auth' };
+}
+
+function defaultTemplate(hasField: boolean, carrier: SecretTarget['carrier']): string | undefined {
+  if (carrier === 'basic auth') return hasField ? undefined : '{username}:{password}';
+  return hasField ? '{value}' : undefined;
 }
 
 function attempt<T>(parse: () => T, path: string, violations: Violation[]): T | undefined {

@@ -6,17 +6,18 @@
  * had authenticated, or it is a preflight that may pass. Whatever is thrown in here becomes a 5xx. The client controls
  * headers, query and body; it must not be able to choose an identity or secret header that the upstream sees.
  */
-import { kongPluginDump, PLUGIN_NAME, PLUGIN_PRIORITY, VERSION } from '../generated/kong-schema.ts';
+import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
 import type { Verdict, VerifiedCredential } from '../keys/verdict.ts';
 import { abortable } from '../lib/abortable.ts';
-import { HkaError, isHkaError, toHkaError } from '../lib/errors.ts';
+import { HkaError, isHkaError, type ErrorCode } from '../lib/errors.ts';
 import { describeError } from '../lib/logger.ts';
 import { forgetLastMatch } from '../lib/regexp-statics.ts';
-import type { Secret } from '../lib/secret.ts';
 import { bodyFormat, FormBody, type BodyValue } from './body/form-body.ts';
+import type { NewForm } from './body/form-target.ts';
 import { readBody } from './body/read-body.ts';
 import { parsePluginConfig, type PluginSettings } from './config.ts';
 import { sendError, type Answered, type ErrorAnswer } from './error-response.ts';
+import { sendFault } from './fault-response.ts';
 import { canonicalHeader, findKey, type FoundKey, type Headers } from './find-key.ts';
 import type {
   Consumer,
@@ -30,11 +31,10 @@ import type {
 import { withoutArguments } from './query.ts';
 import type { RequestOutcome } from './request-counts.ts';
 import type { PluginRuntime } from './runtime.ts';
-import { isEmpty, UpstreamHeaders, withSecrets } from './upstream-headers.ts';
-import { checkUpstreamSecrets, readUpstreamSecrets } from './upstream-secrets.ts';
+import { countValues, isEmpty, MAX_HEADERS, UpstreamHeaders, withSecrets } from './upstream-headers.ts';
+import { checkUpstreamSecrets, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
 
-/** Kong's maximum. A request with more headers could hide one from us. */
-const MAX_HEADERS = 1000;
+const { name: PLUGIN_NAME, priority, phases, dump } = kongPlugins['hashed-key-auth'];
 
 const NO_KEY = 'No API key found in request';
 const DUPLICATE_KEY = 'Duplicate API key found';
@@ -56,6 +56,8 @@ interface Request {
   readonly credential: Credential | undefined;
   /** Undefined until it is asked for; null when it holds no key, whatever the reason. */
   body: FormBody | null | undefined;
+  /** Its bytes; undefined until they are asked for. */
+  content: Promise<Buffer> | undefined;
   /** Undefined until it is asked for, which only failures do. */
   client: Client | undefined;
 }
@@ -84,6 +86,9 @@ type Outcome =
   /** Not looked at: its client has presented too many bad ones. */
   | { readonly kind: 'throttled' };
 
+/** A body with one of these holds no key that could be found. */
+const UNREADABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['HKA_BODY_UNREADABLE', 'HKA_BODY_TOO_LARGE']);
+
 const DENIED_NO_KEY: Outcome = { kind: 'denied', message: NO_KEY };
 const DENIED_DUPLICATE: Outcome = { kind: 'denied', message: DUPLICATE_KEY };
 
@@ -93,9 +98,9 @@ export function createHashedKeyAuth(runtime: PluginRuntime): PluginDefinition {
   return {
     name: PLUGIN_NAME,
     version: VERSION,
-    priority: PLUGIN_PRIORITY,
-    phases: ['access'],
-    schema: JSON.stringify(kongPluginDump.Plugins[0].Schema),
+    priority,
+    phases,
+    schema: JSON.stringify(dump.Plugins[0].Schema),
     start: (config) => new HashedKeyAuth(startable(parsePluginConfig(config), runtime), runtime),
   };
 }
@@ -110,6 +115,7 @@ class HashedKeyAuth implements PluginInstance {
   readonly #runtime: PluginRuntime;
   readonly #keyNames: ReadonlySet<string>;
   readonly #upstreamHeaders: UpstreamHeaders;
+  readonly #upstreamSecrets: UpstreamSecrets;
   #queryDecided = false;
 
   constructor(settings: PluginSettings, runtime: PluginRuntime) {
@@ -117,8 +123,11 @@ class HashedKeyAuth implements PluginInstance {
     this.#runtime = runtime;
     this.#keyNames = new Set(settings.keyNames);
     const hidden = settings.hideCredentials && settings.keyInHeader ? settings.keyNames : [];
-    const secret = settings.upstreamSecrets.map(({ header }) => header);
-    this.#upstreamHeaders = new UpstreamHeaders([...hidden, ...secret].map(canonicalHeader));
+    this.#upstreamSecrets = new UpstreamSecrets(settings.upstreamSecrets);
+    this.#upstreamHeaders = new UpstreamHeaders([
+      ...hidden.map(canonicalHeader),
+      ...this.#upstreamSecrets.headerNames,
+    ]);
   }
 
   async access(kong: Kong, event: KongEvent): Promise<void> {
@@ -140,7 +149,9 @@ class HashedKeyAuth implements PluginInstance {
       this.#runtime.requests.no_key += 1;
       return sendError(kong, request.headers, this.#unauthorized(NO_KEY));
     }
-    if (request.method === 'OPTIONS') return this.#pass(kong, request, undefined);
+    if (!this.#settings.runOnPreflight && request.method === 'OPTIONS') {
+      return this.#pass(kong, request, undefined);
+    }
     if (request.credential !== undefined) {
       return this.#pass(kong, request, await this.#secrets(event, await this.#otherConsumer(kong)));
     }
@@ -157,10 +168,11 @@ class HashedKeyAuth implements PluginInstance {
     const needed = this.#asksQuery
       ? Promise.all([kong.request.get_headers(MAX_HEADERS), kong.request.get_raw_query()])
       : kong.request.get_headers(MAX_HEADERS).then((headers) => [headers] as const);
-    if (runOnPreflight && anonymous === undefined && !flooded) return asRequest(await needed);
+    const asksMethod = !runOnPreflight || this.#upstreamSecrets.needForm;
+    if (!asksMethod && anonymous === undefined && !flooded) return asRequest(await needed);
     const [found, method, credential, address, requestId] = await Promise.all([
       needed,
-      runOnPreflight ? '' : kong.request.get_method(),
+      asksMethod ? kong.request.get_method() : '',
       anonymous === undefined ? undefined : kong.client.get_credential(),
       flooded ? kong.client.get_forwarded_ip() : '',
       flooded ? kong.nginx.get_var('kong_request_id') : '',
@@ -174,7 +186,7 @@ class HashedKeyAuth implements PluginInstance {
    */
   get #asksQuery(): boolean {
     const { keyInQuery, hideCredentials } = this.#settings;
-    return keyInQuery && (hideCredentials || this.#queryDecided);
+    return this.#upstreamSecrets.needQuery || (keyInQuery && (hideCredentials || this.#queryDecided));
   }
 
   /** At once wherever everything is known: a promise more costs a busy server a good part of its throughput. */
@@ -272,14 +284,13 @@ class HashedKeyAuth implements PluginInstance {
       if (retiring)
         usage.noteRetiring(credentialId, clock.now(), (await this.#client(kong, request)).address);
       else usage.note(credentialId, clock.now());
-      const secrets =
-        this.#settings.upstreamSecrets.length === 0 ? undefined : await this.#secrets(event, consumer);
-      const body = await this.#bodyToForward(kong, request);
+      const injection = this.#upstreamSecrets.isEmpty ? undefined : await this.#secrets(event, consumer);
+      const body = await this.#bodyToForward(kong, request, injection);
       const changes = this.#upstreamHeaders.forIdentity(request.headers, outcome);
       await kong.client.authenticate(consumer, { id: credentialId, consumer_id: consumer.id });
       this.#runtime.requests.admitted += 1;
       this.#runtime.throttle.admitted();
-      return this.#forward(kong, request, changes, secrets, body);
+      return this.#forward(kong, request, changes, injection, body);
     }
     const { anonymous } = this.#settings;
     if (anonymous === undefined) return this.#refuse(kong, event, request, outcome);
@@ -351,7 +362,7 @@ class HashedKeyAuth implements PluginInstance {
         `the anonymous consumer "${anonymous}" does not exist in Kong`,
       );
     }
-    const body = await this.#bodyToForward(kong, request);
+    const body = await this.#bodyToForward(kong, request, undefined);
     await kong.client.authenticate(consumer, undefined);
     const changes = this.#upstreamHeaders.forIdentity(request.headers, { consumer });
     this.#runtime.requests.anonymous += 1;
@@ -359,43 +370,67 @@ class HashedKeyAuth implements PluginInstance {
   }
 
   /** Lets a request on whose identity others have decided, or which has none to decide about. */
-  async #pass(
-    kong: Kong,
-    request: Request,
-    secrets: ReadonlyMap<string, Secret> | undefined,
-  ): Promise<Answered> {
+  async #pass(kong: Kong, request: Request, injection: Injection | undefined): Promise<Answered> {
     const authenticated = request.credential !== undefined;
-    // A preflight passes with its body as it is: it is no place where a key is looked for.
-    const body = authenticated ? await this.#bodyToForward(kong, request) : undefined;
+    // In the body of a preflight no key is looked for.
+    const body = await this.#bodyToForward(kong, request, injection, authenticated);
     const changes = this.#upstreamHeaders.forOthers(request.headers, authenticated);
     this.#runtime.requests.passed += 1;
-    return this.#forward(kong, request, changes, secrets, body);
+    return this.#forward(kong, request, changes, injection, body);
   }
 
   async #forward(
     kong: Kong,
     request: Request,
     changes: HeaderChanges,
-    secrets: ReadonlyMap<string, Secret> | undefined,
-    body: Buffer | undefined,
+    injection: Injection | undefined,
+    form: NewForm | undefined,
   ): Promise<Answered> {
     const { hideCredentials, keyInQuery } = this.#settings;
-    const all = secrets === undefined ? changes : withSecrets(changes, secrets);
+    const all = injection === undefined ? changes : withSecrets(changes, injection.headers, form);
     if (!isEmpty(all)) await kong.service.request.set_headers(all);
     const { rawQuery = '' } = request;
-    if (hideCredentials && keyInQuery && rawQuery !== '') {
-      const query = withoutArguments(rawQuery, this.#keyNames);
-      if (query !== rawQuery) await kong.service.request.set_raw_query(query);
-    }
-    if (body !== undefined) await kong.service.request.set_raw_body(body);
+    const withoutKeys =
+      hideCredentials && keyInQuery && rawQuery !== ''
+        ? withoutArguments(rawQuery, this.#keyNames)
+        : rawQuery;
+    const query = this.#upstreamSecrets.query(withoutKeys, injection);
+    if (query !== rawQuery) await kong.service.request.set_raw_query(query);
+    if (form !== undefined) await kong.service.request.set_raw_body(form.body);
+    await this.#upstreamSecrets.afterwards(kong, PLUGIN_NAME, injection);
     return 'forwarded';
   }
 
-  /** The body without its keys; undefined when it can stay as it is. */
-  #bodyToForward(kong: Kong, request: Request): undefined | Promise<Buffer | undefined> {
+  /** The body without its keys and with its secrets; undefined when it can stay as it is. */
+  #bodyToForward(
+    kong: Kong,
+    request: Request,
+    injection: Injection | undefined,
+    holdsKeys = true,
+  ): undefined | Promise<NewForm | undefined> {
     const { hideCredentials, keyInBody } = this.#settings;
-    if (!hideCredentials || !keyInBody) return undefined;
-    return this.#body(kong, request).then((body) => body?.without(this.#keyNames));
+    const hides = hideCredentials && keyInBody && holdsKeys;
+    return hides || this.#upstreamSecrets.needForm
+      ? this.#changeBody(kong, request, injection, hides)
+      : undefined;
+  }
+
+  async #changeBody(
+    kong: Kong,
+    request: Request,
+    injection: Injection | undefined,
+    hides: boolean,
+  ): Promise<NewForm | undefined> {
+    const withoutKeys = hides ? (await this.#body(kong, request))?.without(this.#keyNames) : undefined;
+    const { headers, method } = request;
+    const body = async (): Promise<Buffer> => withoutKeys ?? (await this.#content(kong, request));
+    const form = await this.#upstreamSecrets.form({ headers, method, body }, injection);
+    return form ?? (withoutKeys === undefined ? undefined : { body: withoutKeys });
+  }
+
+  #content(kong: Kong, request: Request): Promise<Buffer> {
+    request.content ??= readBody(kong, this.#runtime.maxBodyBytes);
+    return request.content;
   }
 
   /** Asked for once, and only when its type can hold a key. A body that can't be read holds none. */
@@ -406,9 +441,9 @@ class HashedKeyAuth implements PluginInstance {
     const format = bodyFormat(contentType);
     if (format === undefined || contentType === undefined) return null;
     try {
-      request.body = new FormBody(format, contentType, await readBody(kong, this.#runtime.maxBodyBytes));
+      request.body = new FormBody(format, contentType, await this.#content(kong, request));
     } catch (error) {
-      if (!isHkaError(error) || error.code !== 'HKA_BODY_UNREADABLE') throw error;
+      if (!isHkaError(error) || !UNREADABLE.has(error.code)) throw error;
       this.#runtime.logOnce(
         error.code,
         'warn',
@@ -419,21 +454,15 @@ class HashedKeyAuth implements PluginInstance {
     return request.body;
   }
 
-  /** The headers that carry upstream secrets, undefined when there are none. Only asked for once somebody is admitted. */
-  async #secrets(
-    event: KongEvent,
-    consumer: Consumer | undefined,
-  ): Promise<ReadonlyMap<string, Secret> | undefined> {
-    const { upstreamSecrets } = this.#settings;
-    if (upstreamSecrets.length === 0) return undefined;
-    const values = await readUpstreamSecrets(upstreamSecrets, this.#runtime, consumer, event);
-    return new Map(upstreamSecrets.map(({ header }, index) => [header, values[index] as Secret]));
+  /** The secrets for the upstream, undefined when there are none. Only asked for once somebody is admitted. */
+  async #secrets(event: KongEvent, consumer: Consumer | undefined): Promise<Injection | undefined> {
+    if (this.#upstreamSecrets.isEmpty) return undefined;
+    return await this.#upstreamSecrets.read(this.#runtime, consumer, event);
   }
 
   /** Whom another plugin has authenticated; asked for only where a secret is the consumer's. */
   async #otherConsumer(kong: Kong): Promise<Consumer | undefined> {
-    const needed = this.#settings.upstreamSecrets.some(({ reference }) => reference.perConsumer);
-    return needed ? await kong.client.get_consumer() : undefined;
+    return this.#upstreamSecrets.perConsumer ? await kong.client.get_consumer() : undefined;
   }
 
   #unauthorized(message: string): ErrorAnswer {
@@ -441,19 +470,8 @@ class HashedKeyAuth implements PluginInstance {
   }
 
   async #fail(kong: Kong, headers: Headers, error: unknown): Promise<Answered> {
-    const fault = toHkaError(error);
     this.#runtime.requests.failed += 1;
-    this.#runtime.logOnce(
-      fault.code,
-      'error',
-      { err: describeError(error) },
-      `request answered ${fault.kind.status}; nothing was forwarded`,
-    );
-    return sendError(kong, headers, {
-      status: fault.kind.status,
-      message: fault.kind.publicMessage,
-      headers: fault.kind.retryable ? { 'Retry-After': '1' } : {},
-    });
+    return sendFault(kong, headers, this.#runtime, error);
   }
 }
 
@@ -463,11 +481,5 @@ function asRequest(
   credential?: Credential,
   client?: Client,
 ): Request {
-  return { headers, rawQuery, method, credential, body: undefined, client };
-}
-
-function countValues(headers: Headers): number {
-  let count = 0;
-  for (const name in headers) count += headers[name]?.length ?? 0;
-  return count;
+  return { headers, rawQuery, method, credential, body: undefined, content: undefined, client };
 }

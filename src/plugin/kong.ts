@@ -27,6 +27,9 @@ export type RawBody =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'error'; readonly message: string };
 
+/** A text, or an empty object. */
+export type LogValue = string | Readonly<Record<string, never>>;
+
 /** For the upstream: a string sets a header, a list sets it several times, an empty list clears it. */
 export type HeaderChanges = Record<string, string | readonly string[]>;
 
@@ -60,6 +63,18 @@ export interface Kong {
   readonly response: {
     /** Ends the request with this answer. Nothing may be asked of Kong afterwards: return from the phase. */
     exit(status: number, body: string, headers: HeaderChanges): Promise<void>;
+    /** Of the answer to the client. In the log phase only. */
+    get_status(): Promise<number>;
+    /** Where the answer comes from: `service`, `exit` (a plugin) or `error` (Kong). In the log phase only. */
+    get_source(): Promise<string>;
+  };
+  readonly ctx: {
+    /** What plugins leave for each other, for the time of one request. */
+    readonly shared: {
+      /** "" when it is absent or no string. */
+      get(name: string): Promise<string>;
+      set(name: string, value: string): Promise<void>;
+    };
   };
   readonly nginx: {
     /** An nginx variable, "" when it is absent. */
@@ -69,6 +84,8 @@ export interface Kong {
     err(message: string): Promise<void>;
     warn(message: string): Promise<void>;
     notice(message: string): Promise<void>;
+    /** What Kong's log plugins are given for this request in place of the value at `key`, such as `request.headers.x-a`. */
+    set_serialize_value(key: string, value: LogValue): Promise<void>;
   };
 }
 
@@ -76,9 +93,12 @@ export interface Kong {
 /** Ends, with an HkaError as reason, when the time is up or the client is gone. */
 export type KongEvent = Lifetime;
 
-/** One configuration of a plugin. Its handler never throws: whatever goes wrong is answered 5xx. */
+/** One configuration of a plugin, with a handler for each of the plugin's phases. */
 export interface PluginInstance {
-  access(kong: Kong, event: KongEvent): Promise<void>;
+  /** Never throws: whatever goes wrong is answered 5xx. */
+  access?(kong: Kong, event: KongEvent): Promise<void>;
+  /** After the request; nothing can be answered any more. */
+  log?(kong: Kong, event: KongEvent): Promise<void>;
 }
 
 export interface PluginDefinition {

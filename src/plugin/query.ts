@@ -36,6 +36,42 @@ export function withoutArguments(rawQuery: string, names: ReadonlySet<string>): 
     .join('&');
 }
 
+/** Names that no client may use, as {@link withArguments} compares them. */
+export function guardedNames(names: Iterable<string>): ReadonlySet<string> {
+  return new Set(Array.from(names, guardedName));
+}
+
+/**
+ * `rawQuery` without what an upstream could take for an argument called one of `guarded`, and with `added` at its end,
+ * percent-encoded. The order and encoding of everything else stay.
+ *
+ * More counts as such an argument than nginx would say, since the upstream's rules decide and the client knows them: `;` as
+ * a separator, upper case, `%uXXXX`, a space ahead or a NUL behind, `.` for `_`. `name[]` is another argument.
+ */
+export function withArguments(
+  rawQuery: string,
+  guarded: ReadonlySet<string>,
+  added: readonly (readonly [name: string, value: string])[],
+): string {
+  const kept = rawQuery.split('&').flatMap((piece) => {
+    const parts = piece.split(';');
+    const left = parts.filter((part) => !guarded.has(guardedName(decode(part.split('=', 1)[0] ?? ''))));
+    if (left.length === parts.length) return [piece];
+    return left.length === 0 ? [] : [left.join(';')];
+  });
+  const own = added.map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
+  return (kept.length === 1 && kept[0] === '' ? own : [...kept, ...own]).join('&');
+}
+
+function guardedName(decoded: string): string {
+  return decoded
+    .replaceAll(/%u([0-9a-f]{4})/gi, (_match, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+    .replace(/\0.*$/s, '')
+    .trimStart()
+    .toLowerCase()
+    .replaceAll(/[. ]/g, '_');
+}
+
 function parsePart(piece: string): QueryPart | undefined {
   const equals = piece.indexOf('=');
   const name = decode(equals === -1 ? piece : piece.slice(0, equals));

@@ -1,5 +1,6 @@
 /** How requests ended, counted for the metrics. */
 
+/** Of hashed-key-auth. */
 export const OUTCOMES = [
   'admitted',
   'anonymous',
@@ -15,11 +16,28 @@ export type RequestOutcome = (typeof OUTCOMES)[number];
 
 export type RequestCounts = Record<RequestOutcome, number>;
 
+/** Of vault-upstream-secrets. */
+export const INJECTION_OUTCOMES = ['injected', 'preflight', 'unauthenticated', 'failed'] as const;
+
+export type InjectionCounts = Record<(typeof INJECTION_OUTCOMES)[number], number>;
+
 export function createRequestCounts(): RequestCounts {
-  return Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])) as RequestCounts;
+  return zeros(OUTCOMES);
 }
 
-export function addCounts(sum: RequestCounts, more: RequestCounts): RequestCounts {
-  for (const outcome of OUTCOMES) sum[outcome] += more[outcome];
+export function createInjectionCounts(): InjectionCounts {
+  return zeros(INJECTION_OUTCOMES);
+}
+
+/** Adds `more` to `sum`, and gives it back. */
+export function addCounts<Outcome extends string>(
+  sum: Record<Outcome, number>,
+  more: Readonly<Record<Outcome, number>>,
+): Record<Outcome, number> {
+  for (const outcome of Object.keys(sum) as Outcome[]) sum[outcome] += more[outcome];
   return sum;
+}
+
+function zeros<Outcome extends string>(outcomes: readonly Outcome[]): Record<Outcome, number> {
+  return Object.fromEntries(outcomes.map((outcome) => [outcome, 0])) as Record<Outcome, number>;
 }

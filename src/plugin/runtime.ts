@@ -3,10 +3,10 @@ import type { Verifier } from '../keys/verdict.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { Verdict as RefusalVerdict } from '../vault/previous-value.ts';
-import type { ReferencePattern, SecretReference } from '../vault/reference.ts';
+import type { ReferencePattern, SecretName, SecretReference } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
 import type { ConsumerCache } from './consumers.ts';
-import type { RequestCounts } from './request-counts.ts';
+import type { InjectionCounts, RequestCounts } from './request-counts.ts';
 import type { GuessThrottle } from './throttle.ts';
 import type { UsageRecorder } from './usage.ts';
 
@@ -17,7 +17,10 @@ export interface PluginRuntime {
   logOnce(key: string, level: 'warn' | 'error', fields: object, message: string): void;
   readonly consumers: ConsumerCache;
   readonly throttle: GuessThrottle;
+  /** Of hashed-key-auth. */
   readonly requests: RequestCounts;
+  /** Of vault-upstream-secrets. */
+  readonly injections: InjectionCounts;
   readonly usage: UsageRecorder;
   /** Whether a key is of a form that somebody could guess, and not one of ours with 256 random bits. */
   isGuessable(key: string): boolean;
@@ -34,5 +37,5 @@ export interface PluginRuntime {
   /** At once when it is cached. Rejects with HKA_VAULT_*. `fields`: those that are going to be used. */
   secret(reference: SecretReference, fields: readonly string[]): SecretData | Promise<SecretData>;
   /** An upstream has refused the value of this generation; what follows from that for the requests to come. */
-  refused(reference: SecretReference, generation: number): Promise<RefusalVerdict>;
+  refused(reference: SecretName, generation: number): Promise<RefusalVerdict>;
 }

@@ -22,9 +22,10 @@ export interface StockKong {
   readonly service: {
     readonly request: Readonly<Record<'set_headers' | 'set_raw_query' | 'set_raw_body', StockCall>>;
   };
-  readonly response: Readonly<Record<'exit', StockCall>>;
+  readonly response: Readonly<Record<'exit' | 'get_status' | 'get_source', StockCall>>;
+  readonly ctx: { readonly shared: Readonly<Record<'get' | 'set', StockCall>> };
   readonly nginx: Readonly<Record<'get_var', StockCall>>;
-  readonly log: Readonly<Record<'err' | 'warn' | 'notice', StockCall>>;
+  readonly log: Readonly<Record<'err' | 'warn' | 'notice' | 'set_serialize_value', StockCall>>;
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
@@ -81,12 +82,21 @@ export function adaptStockKong(stock: StockKong): Kong {
     },
     response: {
       exit: (status, body, headers) => inTurn(() => stock.response.exit(status, body, headers), done),
+      get_status: () => inTurn(() => stock.response.get_status(), Number),
+      get_source: () => inTurn(() => stock.response.get_source(), text),
+    },
+    ctx: {
+      shared: {
+        get: (name) => inTurn(() => stock.ctx.shared.get(name), text),
+        set: (name, value) => inTurn(() => stock.ctx.shared.set(name, value), done),
+      },
     },
     nginx: { get_var: (name) => inTurn(() => stock.nginx.get_var(name), text) },
     log: {
       err: (message) => inTurn(() => stock.log.err(message), done),
       warn: (message) => inTurn(() => stock.log.warn(message), done),
       notice: (message) => inTurn(() => stock.log.notice(message), done),
+      set_serialize_value: (key, value) => inTurn(() => stock.log.set_serialize_value(key, value), done),
     },
   };
 }

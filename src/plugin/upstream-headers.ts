@@ -6,6 +6,15 @@ import type { Secret } from '../lib/secret.ts';
 import { canonicalHeader, type Headers } from './find-key.ts';
 import type { Consumer, HeaderChanges } from './kong.ts';
 
+/** Kong's maximum. A request with more headers could hide one from us. */
+export const MAX_HEADERS = 1000;
+
+export function countValues(headers: Headers): number {
+  let count = 0;
+  for (const name in headers) count += headers[name]?.length ?? 0;
+  return count;
+}
+
 /** As Kong names them, by their names in lower case. Source: Kong 3.9.3, kong/constants.lua. */
 const IDENTITY_HEADERS: ReadonlyMap<string, string> = new Map(
   [
@@ -75,16 +84,25 @@ export class UpstreamHeaders {
     return changes;
   }
 
-  /** Headers of the request, as they are spelt there, that must not pass. */
   #sent(headers: Headers): string[] {
-    const names: string[] = [];
-    for (const name in headers) {
-      if (this.#guarded.has(name) || (name.includes('_') && this.#guarded.has(canonicalHeader(name)))) {
-        names.push(name);
-      }
-    }
-    return names;
+    return sentUnder(headers, this.#guarded);
   }
+}
+
+/** Headers of the request, as they are spelt there, that are called one of `guarded` (with `-` for `_`). */
+function sentUnder(headers: Headers, guarded: ReadonlySet<string>): string[] {
+  const names: string[] = [];
+  for (const name in headers) {
+    if (guarded.has(name) || (name.includes('_') && guarded.has(canonicalHeader(name)))) names.push(name);
+  }
+  return names;
+}
+
+/** Clears what the client has sent under one of `guarded` (with `-` for `_`), and nothing else. */
+export function clearSent(headers: Headers, guarded: ReadonlySet<string>): HeaderChanges {
+  const changes = noChanges();
+  for (const name of sentUnder(headers, guarded)) changes[name] = CLEAR;
+  return changes;
 }
 
 function noChanges(): HeaderChanges {
@@ -103,14 +121,19 @@ function clearUnlessSet(changes: HeaderChanges, names: readonly string[]): void 
   for (const name of names) changes[IDENTITY_HEADERS.get(name) ?? name] ??= CLEAR;
 }
 
-/** `changes` with the headers that carry upstream secrets. */
-export function withSecrets(changes: HeaderChanges, secrets: ReadonlyMap<string, Secret>): HeaderChanges {
+/** `changes` with the headers that carry upstream secrets, and what a new body is, if there is one. */
+export function withSecrets(
+  changes: HeaderChanges,
+  secrets: ReadonlyMap<string, Secret>,
+  form: { readonly contentType?: string } | undefined,
+): HeaderChanges {
   const all = Object.assign(noChanges(), changes);
   for (const [header, value] of secrets) {
     // What the client sent under this name, if anything; set and cleared at once it would depend on the order.
     delete all[header.toLowerCase()];
     all[header] = value.reveal();
   }
+  if (form?.contentType !== undefined) all['Content-Type'] = form.contentType;
   return all;
 }
 

@@ -8,21 +8,22 @@ import { systemClock } from '../lib/clock.ts';
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
 import type { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
-import { createRequestCounts } from '../plugin/request-counts.ts';
+import { createInjectionCounts, createRequestCounts } from '../plugin/request-counts.ts';
 import type { GuessThrottle } from '../plugin/throttle.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
 import type { Verdict } from '../vault/previous-value.ts';
-import type { ReferencePattern, SecretReference } from '../vault/reference.ts';
+import type { ReferencePattern, SecretName, SecretReference } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
 import type { Config } from './config.ts';
-import { Runtime, type Timings } from './runtime.ts';
+import { Runtime, type SecretState, type Timings } from './runtime.ts';
 
 export class ReloadableRuntime implements PluginRuntime {
   readonly logger: Logger;
   readonly clock = systemClock;
   readonly logOnce: LogOnce;
   readonly requests = createRequestCounts();
+  readonly injections = createInjectionCounts();
   readonly #listeners = new Set<(change: StoreChange) => void>();
   readonly #timings: Timings | undefined;
   #config: Config;
@@ -102,6 +103,10 @@ export class ReloadableRuntime implements PluginRuntime {
     return this.#current.oldestSecretSeconds();
   }
 
+  secretStates(): SecretState[] {
+    return this.#current.secretStates();
+  }
+
   verifications(): Record<string, number> | undefined {
     return this.#current.verifications();
   }
@@ -139,7 +144,7 @@ export class ReloadableRuntime implements PluginRuntime {
     return this.#current.secret(reference, fields);
   }
 
-  refused(reference: SecretReference, generation: number): Promise<Verdict> {
+  refused(reference: SecretName, generation: number): Promise<Verdict> {
     return this.#current.refused(reference, generation);
   }
 

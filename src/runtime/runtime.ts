@@ -14,12 +14,17 @@ import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/
 import type { Secret } from '../lib/secret.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
-import { createRequestCounts } from '../plugin/request-counts.ts';
+import { createInjectionCounts, createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import { UsageRecorder } from '../plugin/usage.ts';
 import type { CredentialStore, StoreObservers } from '../store/store.ts';
 import type { Verdict } from '../vault/previous-value.ts';
-import { type FieldReference, type ReferencePattern, type SecretReference } from '../vault/reference.ts';
+import {
+  type FieldReference,
+  type ReferencePattern,
+  type SecretName,
+  type SecretReference,
+} from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
 import { createVaults, type Vaults } from '../vault/vaults.ts';
 import type { Config } from './config.ts';
@@ -63,6 +68,15 @@ export interface Timings extends StoreObservers {
   argon2(ms: number): void;
 }
 
+/** What is known of the secrets of one configured reference. */
+export interface SecretState {
+  readonly pattern: string;
+  /** Of the oldest value. */
+  readonly ageSeconds: number;
+  /** Of how many the value before the last change is in use. */
+  readonly previousInUse: number;
+}
+
 /** What runs inside the plugin server. */
 export class Runtime implements PluginRuntime {
   readonly logger: Logger;
@@ -71,6 +85,7 @@ export class Runtime implements PluginRuntime {
   readonly consumers: ConsumerCache;
   readonly throttle: GuessThrottle;
   readonly requests = createRequestCounts();
+  readonly injections = createInjectionCounts();
   readonly usage = new UsageRecorder();
   readonly store: CredentialStore;
   readonly vault: Vaults | undefined;
@@ -163,6 +178,21 @@ export class Runtime implements PluginRuntime {
     return Math.max(0, ...all.map(({ ageSeconds = 0 }) => ageSeconds));
   }
 
+  /** Age and state of the secrets in memory, of each configured reference; a consumer's own path is not told. */
+  secretStates(): SecretState[] {
+    const states = new Map<string, SecretState>();
+    const all = [...(this.vault?.statuses().values() ?? [])].flatMap(({ secrets }) => secrets);
+    for (const { pattern, ageSeconds = 0, previousInUse = false } of all) {
+      const known = states.get(pattern) ?? { pattern, ageSeconds: 0, previousInUse: 0 };
+      states.set(pattern, {
+        pattern,
+        ageSeconds: Math.max(known.ageSeconds, ageSeconds),
+        previousInUse: known.previousInUse + (previousInUse ? 1 : 0),
+      });
+    }
+    return [...states.values()];
+  }
+
   mayForward(pattern: ReferencePattern): boolean {
     return isApartFromOwn(this.#pepperConfig, pattern);
   }
@@ -192,7 +222,7 @@ export class Runtime implements PluginRuntime {
     return this.#connected().secret(reference, fields);
   }
 
-  async refused(reference: SecretReference, generation: number): Promise<Verdict> {
+  async refused(reference: SecretName, generation: number): Promise<Verdict> {
     return this.#connected().refused(reference, generation);
   }
 

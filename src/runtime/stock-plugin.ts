@@ -1,56 +1,83 @@
 /**
- * What plugins/hashed-key-auth.cjs hands to the stock `kong-js-pluginserver`. There, an exception in a phase is logged and
+ * What the files of plugins/ hand to the stock `kong-js-pluginserver`. There, an exception in a phase is logged and
  * the request goes on: so nothing may leave `access`, and where no answer can be given the phase never ends, which Kong
  * answers itself. docs/stock-server.md says what that server can't guarantee.
  */
 import { Ending, type Lifetime } from '../lib/abortable.ts';
-import { kongConfigFields, PLUGIN_NAME, PLUGIN_PRIORITY, VERSION } from '../generated/kong-schema.ts';
+import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
 import { createLogger, describeError } from '../lib/logger.ts';
 import { HkaError } from '../lib/errors.ts';
 import { findConfigFile, loadConfig } from './config.ts';
 import { Runtime } from './runtime.ts';
-import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
 import type { PluginDefinition, PluginInstance } from '../plugin/kong.ts';
+import { createPlugins } from '../plugin/plugins.ts';
 import { adaptStockKong, type StockKong } from '../plugin/stock-kong.ts';
 
-/** One runtime for all instances of the process. */
-let shared: Promise<PluginDefinition> | undefined;
+type PluginName = keyof typeof kongPlugins;
+
+/** One runtime for all instances of the process, whichever plugin they are of. */
+let shared: Promise<ReadonlyMap<string, PluginDefinition>> | undefined;
 let deadlineMs = 5000;
 
-async function start(): Promise<PluginDefinition> {
+async function start(): Promise<ReadonlyMap<string, PluginDefinition>> {
   const config = loadConfig(findConfigFile(undefined));
   deadlineMs = config.server.eventDeadlineMs;
   const runtime = new Runtime(config, createLogger(config.log.level));
   await runtime.start();
-  return createHashedKeyAuth(runtime);
+  return new Map(createPlugins(runtime).map((plugin) => [plugin.name, plugin]));
 }
 
-class StockPlugin {
-  readonly #instance: Promise<PluginInstance>;
+function startShared(): NonNullable<typeof shared> {
+  const started = start();
+  // A start that failed may work the next time: the configuration can be mended without a restart.
+  started.catch(() => {
+    shared = undefined;
+  });
+  return started;
+}
 
-  constructor(config: unknown) {
-    shared ??= start();
-    this.#instance = shared.then((definition) => definition.start(config));
-    this.#instance.catch((error: unknown) => {
-      // A start that failed may work the next time: the configuration can be mended without a restart.
-      shared = undefined;
-      createLogger('info').error({ err: describeError(error) }, 'plugin not started; its routes answer 500');
+class StockInstance {
+  readonly instance: Promise<PluginInstance>;
+
+  constructor(plugin: PluginName, config: unknown) {
+    shared ??= startShared();
+    this.instance = shared.then((definitions) => {
+      const definition = definitions.get(plugin);
+      if (definition === undefined)
+        throw new HkaError('HKA_INTERNAL', `no plugin "${plugin}" in this server`);
+      return definition.start(config);
+    });
+    this.instance.catch((error: unknown) => {
+      createLogger('info').error(
+        { plugin, err: describeError(error) },
+        'plugin not started; its routes answer 500',
+      );
     });
   }
+}
 
-  async access(stock: StockKong): Promise<void> {
+async function access(started: StockInstance, stock: StockKong): Promise<void> {
+  try {
+    const instance = await started.instance;
+    if (instance.access === undefined) throw new HkaError('HKA_INTERNAL', 'a plugin has no access phase');
+    await instance.access(adaptStockKong(stock), untilDeadline());
+  } catch {
     try {
-      const instance = await this.#instance;
-      await instance.access(adaptStockKong(stock), untilDeadline());
+      await stock.response.exit(500, '{"message":"An unexpected error occurred"}', {
+        'Content-Type': 'application/json; charset=utf-8',
+      });
     } catch {
-      try {
-        await stock.response.exit(500, '{"message":"An unexpected error occurred"}', {
-          'Content-Type': 'application/json; charset=utf-8',
-        });
-      } catch {
-        await new Promise(() => undefined);
-      }
+      await new Promise(() => undefined);
     }
+  }
+}
+
+/** After the request: there is nobody to be told of a fault but the log. */
+async function log(started: StockInstance, stock: StockKong): Promise<void> {
+  try {
+    await (await started.instance).log?.(adaptStockKong(stock), untilDeadline());
+  } catch (error) {
+    createLogger('info').warn({ err: describeError(error) }, 'a log event failed');
   }
 }
 
@@ -63,10 +90,44 @@ function untilDeadline(): Lifetime {
   return ending;
 }
 
-export const stockPlugin = {
-  Plugin: StockPlugin,
-  Name: PLUGIN_NAME,
-  Schema: kongConfigFields,
-  Version: VERSION,
-  Priority: PLUGIN_PRIORITY,
-};
+/** The server takes a plugin's phases from the methods of its class. */
+function accessPlugin(plugin: PluginName) {
+  return class {
+    readonly #started: StockInstance;
+    constructor(config: unknown) {
+      this.#started = new StockInstance(plugin, config);
+    }
+    access(stock: StockKong): Promise<void> {
+      return access(this.#started, stock);
+    }
+  };
+}
+
+function logPlugin(plugin: PluginName) {
+  return class {
+    readonly #started: StockInstance;
+    constructor(config: unknown) {
+      this.#started = new StockInstance(plugin, config);
+    }
+    log(stock: StockKong): Promise<void> {
+      return log(this.#started, stock);
+    }
+  };
+}
+
+function describe(plugin: PluginName) {
+  const { name, fields, priority, phases } = kongPlugins[plugin];
+  return {
+    Plugin: (phases as readonly string[]).includes('log') ? logPlugin(plugin) : accessPlugin(plugin),
+    Name: name,
+    Schema: fields,
+    Version: VERSION,
+    Priority: priority,
+  };
+}
+
+export const stockPlugins = {
+  'hashed-key-auth': describe('hashed-key-auth'),
+  'vault-upstream-secrets': describe('vault-upstream-secrets'),
+  'vault-upstream-watch': describe('vault-upstream-watch'),
+} as const;

@@ -233,18 +233,28 @@ export class Connection {
     const event = new ServerEvent((calls) => this.#writeBytes(Buffer.concat(calls)));
     this.#event = event;
     this.#context.countEvent(1);
+    const fail =
+      phase === 'log'
+        ? (error: unknown) => this.#endLate(event, sequence, error)
+        : (error: unknown) => this.#answerFault(event, error);
     this.#timer = setTimeout(
-      () => this.#onNotice(event),
+      () => this.#onNotice(event, fail),
       Math.max(0, this.#context.eventDeadlineMs - DEADLINE_NOTICE_MS),
     );
-    this.#run(phase, instance, event).then(
-      () => this.#endEvent(event, sequence),
-      (error: unknown) => this.#answerFault(event, error),
-    );
+    this.#run(phase, instance, event).then(() => this.#endEvent(event, sequence), fail);
   }
 
+  /** A plugin that has nothing to do in a phase is not asked there: Kong knows from its description which it has. */
   async #run(phase: string, instance: RunningInstance, event: ServerEvent): Promise<void> {
-    if (phase === 'access') await instance.plugin.access(createKong(event), event);
+    const { plugin } = instance;
+    if (phase === 'access') await plugin.access?.(createKong(event), event);
+    else if (phase === 'log') await plugin.log?.(createKong(event), event);
+  }
+
+  /** After the request there is nothing to be answered: an exit would raise an error in Kong. */
+  #endLate(event: ServerEvent, sequence: number | bigint, error: unknown): void {
+    this.#context.logger.warn({ err: describeError(error) }, 'a log event failed');
+    this.#endEvent(event, sequence);
   }
 
   #endEvent(event: ServerEvent, sequence: number | bigint): void {
@@ -268,10 +278,10 @@ export class Connection {
     this.#afterEvent(event);
   }
 
-  #onNotice(event: ServerEvent): void {
+  #onNotice(event: ServerEvent, fail: (error: unknown) => void): void {
     const late = new HkaError('HKA_EVENT_DEADLINE', `not decided within ${this.#context.eventDeadlineMs} ms`);
     event.abort(late);
-    this.#timer = setTimeout(() => this.#answerFault(event, late), DEADLINE_NOTICE_MS);
+    this.#timer = setTimeout(() => fail(late), DEADLINE_NOTICE_MS);
   }
 
   #afterEvent(event: ServerEvent): void {

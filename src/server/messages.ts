@@ -3,7 +3,7 @@
  * Source: kong/include/kong/pluginsocket.proto, Kong 3.9.3. An unset string arrives as absent or as "".
  */
 import type { Consumer, Credential, RawBody } from '../plugin/kong.ts';
-import { decodeList, encodeStruct, type StructValue } from './struct.ts';
+import { decodeList, decodeValue, encodeStruct, writeValue, type StructValue } from './struct.ts';
 import { BYTES, FIXED64, VARINT, WireReader, WireWriter, malformed } from './wire.ts';
 
 export type RpcCall = { readonly sequence: number | bigint } & (
@@ -182,6 +182,14 @@ export function encodeInt(value: number): Buffer {
   return new WireWriter().varintField(1, value).finish();
 }
 
+/** A KV. */
+export function encodeNamedValue(name: string, value: StructValue): Buffer {
+  return new WireWriter()
+    .stringField(1, name)
+    .messageField(2, (inner) => writeValue(inner, value))
+    .finish();
+}
+
 export function encodeConsumerSpec(id: string, byUsername: boolean): Buffer {
   const writer = new WireWriter().stringField(1, id);
   if (byUsername) writer.varintField(2, 1);
@@ -244,6 +252,24 @@ function firstBytes(bytes: Buffer): Buffer | undefined {
     else reader.skip(tag & 7);
   }
   return value;
+}
+
+/** The number of an Int reply; 0 when it is absent. */
+export function decodeInt(bytes: Buffer): number {
+  const reader = new WireReader(bytes);
+  let value = 0;
+  while (!reader.done) {
+    const tag = reader.tag();
+    if (tag === field(1, VARINT)) value = reader.varint32() | 0;
+    else reader.skip(tag & 7);
+  }
+  return value;
+}
+
+/** The string of a Value reply; "" when it holds something else. */
+export function decodeText(bytes: Buffer): string {
+  const value = decodeValue(bytes, 0);
+  return typeof value === 'string' ? value : '';
 }
 
 /** An empty message, which is how an unknown consumer comes back, gives undefined. */

@@ -2,20 +2,23 @@
  * Kong's PDK over ProtoBuf:1, for one event. Calls that return nothing resolve at once: Kong runs them in order, and one
  * that fails there ends the request with 500, so nothing is gained by waiting for them.
  */
-import type { Consumer, Credential, HeaderChanges, Kong, RawBody } from '../plugin/kong.ts';
+import type { Consumer, Credential, HeaderChanges, Kong, LogValue, RawBody } from '../plugin/kong.ts';
 import { encodeFrames } from './frames.ts';
 import {
   decodeByteString,
   decodeConsumer,
   decodeCredential,
   decodeHeaders,
+  decodeInt,
   decodeRawBody,
   decodeString,
+  decodeText,
   encodeAuthenticate,
   encodeBytes,
   encodeConsumerSpec,
   encodeExit,
   encodeInt,
+  encodeNamedValue,
   encodeString,
 } from './messages.ts';
 import { encodeListValue, encodeStruct } from './struct.ts';
@@ -44,10 +47,15 @@ const GET_METHOD = encodeCall('kong.request.get_method', EMPTY);
 const GET_RAW_QUERY = encodeCall('kong.request.get_raw_query', EMPTY);
 const GET_REQUEST_ID = encodeCall('kong.nginx.get_var', encodeString('kong_request_id'));
 const GET_RAW_BODY = encodeCall('kong.request.get_raw_body', EMPTY);
+const GET_STATUS = encodeCall('kong.response.get_status', EMPTY);
+const GET_SOURCE = encodeCall('kong.response.get_source', EMPTY);
 const GET_ALL_HEADERS = encodeCall('kong.request.get_headers', encodeInt(1000));
 
 /** So are those for a consumer that is still the same object, and for changes that nobody can change any more. */
 const authenticateCalls = new WeakMap<Consumer, { credentialId: string; call: Buffer }>();
+/** Keys and values are those of plugin configurations. */
+const serializeValueCalls = new Map<string, Buffer>();
+const MAX_SERIALIZE_VALUES = 1000;
 const setHeadersCalls = new WeakMap<HeaderChanges, Buffer>();
 
 /** A copy with memory of its own: what is kept for long must not hold a shared slab. */
@@ -78,6 +86,15 @@ function setHeadersCall(changes: HeaderChanges): Buffer {
   if (known !== undefined) return known;
   const call = encodeCall('kong.service.request.set_headers', encodeStruct(changes));
   if (Object.isFrozen(changes)) setHeadersCalls.set(changes, keep(call));
+  return call;
+}
+
+function serializeValueCall(key: string, value: LogValue): Buffer {
+  const slot = `${key} ${JSON.stringify(value)}`;
+  const known = serializeValueCalls.get(slot);
+  if (known !== undefined) return known;
+  const call = keep(encodeCall('kong.log.set_serialize_value', encodeNamedValue(key, value)));
+  if (serializeValueCalls.size < MAX_SERIALIZE_VALUES) serializeValueCalls.set(slot, call);
   return call;
 }
 
@@ -155,6 +172,25 @@ class Response {
   exit(status: number, body: string, headers: HeaderChanges): Promise<void> {
     return this.#channel.exit(exitCall(status, body, headers));
   }
+  get_status(): Promise<number> {
+    return this.#channel.ask(GET_STATUS, decodeInt);
+  }
+  get_source(): Promise<string> {
+    return this.#channel.ask(GET_SOURCE, decodeString);
+  }
+}
+
+class SharedContext {
+  readonly #channel: PdkChannel;
+  constructor(channel: PdkChannel) {
+    this.#channel = channel;
+  }
+  get(name: string): Promise<string> {
+    return this.#channel.ask(encodeCall('kong.ctx.shared.get', encodeString(name)), decodeText);
+  }
+  set(name: string, value: string): Promise<void> {
+    return this.#channel.tell(encodeCall('kong.ctx.shared.set', encodeNamedValue(name, value)));
+  }
 }
 
 class Nginx {
@@ -183,6 +219,9 @@ class Log {
   notice(message: string): Promise<void> {
     return this.#channel.tell(encodeCall('kong.log.notice', encodeListValue([message])));
   }
+  set_serialize_value(key: string, value: LogValue): Promise<void> {
+    return this.#channel.tell(serializeValueCall(key, value));
+  }
 }
 
 export function createKong(channel: PdkChannel): Kong {
@@ -191,6 +230,7 @@ export function createKong(channel: PdkChannel): Kong {
     request: new Request(channel),
     service: { request: new ServiceRequest(channel) },
     response: new Response(channel),
+    ctx: { shared: new SharedContext(channel) },
     nginx: new Nginx(channel),
     log: new Log(channel),
   };

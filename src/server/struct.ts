@@ -28,7 +28,7 @@ function writeStruct(writer: WireWriter, fields: Readonly<Record<string, StructV
   }
 }
 
-function writeValue(writer: WireWriter, value: StructValue): void {
+export function writeValue(writer: WireWriter, value: StructValue): void {
   if (value === null) writer.varintField(1, 0);
   else if (typeof value === 'number') writer.doubleField(2, value);
   else if (typeof value === 'string') writer.stringField(3, value);

@@ -21,7 +21,12 @@ export interface SecretReference {
   readonly segments: readonly string[];
   /** Of KV version 2; undefined for the latest. */
   readonly version: number | undefined;
+  /** The pattern that a consumer's secret comes from: what of it may be told to those who may not know the consumers. */
+  readonly pattern?: string;
 }
+
+/** What tells a secret from all others. */
+export type SecretName = Pick<SecretReference, 'text' | 'connection'>;
 
 /** A reference to one field of a secret. */
 export interface FieldReference extends SecretReference {
@@ -122,7 +127,13 @@ export class ReferencePattern {
       typeof segment === 'string' ? segment : fill(segment, consumer, this.text),
     );
     const { connection, version } = this.#parsed;
-    return { text: textOf(connection, segments, version), connection, segments, version };
+    return {
+      text: textOf(connection, segments, version),
+      connection,
+      segments,
+      version,
+      pattern: this.#parsed.text,
+    };
   }
 }
 
@@ -262,7 +273,9 @@ function fill(
   return segment === '.' || segment === '..' ? `${before}${encoded.replaceAll('.', '%2E')}${after}` : segment;
 }
 
+/** Undefined for what is not well-formed: bytes that were not have become U+FFFD on their way here, several the same. */
 function encodeValue(value: string): string | undefined {
+  if (value.includes('\ufffd')) return undefined;
   try {
     return encodeURIComponent(value);
   } catch {

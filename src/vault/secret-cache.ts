@@ -19,7 +19,7 @@ import { describeError, type Logger } from '../lib/logger.ts';
 import { OutageBreaker } from './breaker.ts';
 import { backoffMs, isAnswer } from './outage.ts';
 import { PreviousValue, type Verdict } from './previous-value.ts';
-import type { SecretReference } from './reference.ts';
+import type { SecretName, SecretReference } from './reference.ts';
 import type { SecretData } from './secret-data.ts';
 import type { FetchedSecret, Lease } from './secret-reader.ts';
 import type { Cancel, Random, Timers } from './timers.ts';
@@ -46,6 +46,8 @@ export interface SecretCacheDependencies {
 /** What is known of one secret; nothing of it is secret. */
 export interface SecretAge {
   readonly reference: string;
+  /** The reference as it is configured: with placeholders where the secret is a consumer's. */
+  readonly pattern: string;
   /** Seconds since its value was read; absent when there is none. */
   readonly ageSeconds?: number;
   /** KV version 2's number of it. */
@@ -153,7 +155,7 @@ export class SecretCache {
    * An upstream has refused the value of this generation. Where it is a new one, the previous is used again, for the
    * requests that follow; see {@link PreviousValue}.
    */
-  refused(reference: SecretReference, generation: number): Verdict {
+  refused(reference: SecretName, generation: number): Verdict {
     const entry = this.#entries.peek(reference.text);
     if (entry?.value === undefined) return 'ignored';
     const verdict = entry.previous.refused(entry.value.data, generation, this.#deps.clock.now());
@@ -203,6 +205,7 @@ export class SecretCache {
     const now = this.#deps.clock.now();
     return [...this.#entries.values()].map((entry) => ({
       reference: entry.reference.text,
+      pattern: entry.reference.pattern ?? entry.reference.text,
       ...(entry.value === undefined ? {} : { ageSeconds: this.#ageOf(entry.value) / 1000 }),
       ...(entry.value?.version === undefined ? {} : { version: entry.value.version }),
       ...(entry.value?.lease === undefined

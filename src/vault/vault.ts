@@ -14,7 +14,7 @@ import { ClientCertificate } from './client-certificate.ts';
 import { VaultClient } from './client.ts';
 import { VaultRecords, type RecordsPlace } from './kv-records.ts';
 import { MountTable, type MountConfig } from './mounts.ts';
-import { type FieldReference, type SecretReference } from './reference.ts';
+import { type FieldReference, type SecretName, type SecretReference } from './reference.ts';
 import type { Verdict } from './previous-value.ts';
 import { SecretCache, type SecretAge } from './secret-cache.ts';
 import type { SecretData } from './secret-data.ts';
@@ -100,7 +100,7 @@ export interface Vault {
   /** One field of it; rejects as `secret` does, or with HKA_VAULT_FIELD_MISSING. */
   field(reference: FieldReference): Promise<Secret>;
   /** An upstream has refused the value of this generation; what follows from that. */
-  refused(reference: SecretReference, generation: number): Verdict;
+  refused(reference: SecretName, generation: number): Verdict;
   /** Entries below a path of a KV mount. Throws HKA_CONFIG_INVALID for a place that could be left. */
   records(place: RecordsPlace): VaultRecords;
   /** A key of a Transit mount. */
@@ -171,7 +171,7 @@ class ConnectedVault implements Vault {
     return (await this.secret(reference, [reference.field])).field(reference.field);
   }
 
-  refused(reference: SecretReference, generation: number): Verdict {
+  refused(reference: SecretName, generation: number): Verdict {
     return this.#started().cache.refused(reference, generation);
   }
 

@@ -4,7 +4,12 @@ import type { Secret } from '../lib/secret.ts';
 import { connectionsOf } from './connections.ts';
 import type { RecordsPlace, VaultRecords } from './kv-records.ts';
 import type { Verdict } from './previous-value.ts';
-import { DEFAULT_CONNECTION, type FieldReference, type SecretReference } from './reference.ts';
+import {
+  DEFAULT_CONNECTION,
+  type FieldReference,
+  type SecretName,
+  type SecretReference,
+} from './reference.ts';
 import type { SecretData } from './secret-data.ts';
 import type { TransitPlace, VaultTransit } from './transit.ts';
 import {
@@ -89,7 +94,7 @@ class ConnectedVaults implements Vaults {
     return await vault.field(reference);
   }
 
-  refused(reference: SecretReference, generation: number): Verdict {
+  refused(reference: SecretName, generation: number): Verdict {
     return this.#get(reference.connection).refused(reference, generation);
   }
 

@@ -5,8 +5,8 @@
 import type { Config } from '../runtime/config.ts';
 import type { ErrorCode } from '../lib/errors.ts';
 import type { KeyUse } from '../plugin/usage.ts';
-import type { RequestCounts } from '../plugin/request-counts.ts';
-import type { SecretReference } from '../vault/reference.ts';
+import type { InjectionCounts, RequestCounts } from '../plugin/request-counts.ts';
+import type { SecretName, SecretReference } from '../vault/reference.ts';
 
 export interface StartedInstance {
   readonly instance: number;
@@ -22,7 +22,7 @@ export type Question =
   /** Answered with a {@link PackedSecret}. */
   | { readonly kind: 'secret'; readonly reference: SecretReference; readonly fields: readonly string[] }
   /** Answered with a `Verdict` of src/vault/previous-value.ts. */
-  | { readonly kind: 'refused'; readonly reference: SecretReference; readonly generation: number }
+  | { readonly kind: 'refused'; readonly reference: SecretName; readonly generation: number }
   /** Answered with the instance's number, once every worker knows it. */
   | { readonly kind: 'start'; readonly plugin: string; readonly config: unknown };
 
@@ -39,6 +39,7 @@ export type ToSupervisor =
       readonly events: number;
       readonly delayed: number;
       readonly requests: RequestCounts;
+      readonly injections: InjectionCounts;
     }
   /** All changes up to the one with this number are acted upon. */
   | { readonly kind: 'forgot'; readonly change: number }

@@ -13,14 +13,20 @@ import { join } from 'node:path';
 import { toHkaError } from '../lib/errors.ts';
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
 import type { Verdict, Verifier } from '../keys/verdict.ts';
-import { addCounts, createRequestCounts, type RequestCounts } from '../plugin/request-counts.ts';
+import {
+  addCounts,
+  createInjectionCounts,
+  createRequestCounts,
+  type InjectionCounts,
+  type RequestCounts,
+} from '../plugin/request-counts.ts';
 import type { Config } from '../runtime/config.ts';
 import { SOCKET_CHECK_MS } from '../server/socket-server.ts';
 import { bindFault, type SocketFile } from '../lib/socket-file.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
 import type { Verdict as RefusalVerdict } from '../vault/previous-value.ts';
-import type { SecretReference } from '../vault/reference.ts';
+import type { SecretName, SecretReference } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
 import type { SocketHandle } from '../server/plugin-server.ts';
 import { ActiveCount, activeLimit } from './active-count.ts';
@@ -41,7 +47,7 @@ export interface Authority {
   /** Throws while it can't work. */
   verifier(): Verifier & { readonly changes: number };
   secret(reference: SecretReference, fields: readonly string[]): SecretData | Promise<SecretData>;
-  refused(reference: SecretReference, generation: number): Promise<RefusalVerdict>;
+  refused(reference: SecretName, generation: number): Promise<RefusalVerdict>;
   onChange(listener: (change: StoreChange) => void): () => void;
   readonly usage: UsageRecorder;
 }
@@ -78,6 +84,7 @@ interface Member {
   events: number;
   delayed: number;
   requests: RequestCounts;
+  injections: InjectionCounts;
   /** Number of the last change that it has acted upon. */
   forgot: number;
   /** To be sent in one message. */
@@ -94,6 +101,7 @@ export class Supervisor {
   readonly #stopListening: () => void;
   /** Of workers that have ended. */
   readonly #formerRequests = createRequestCounts();
+  readonly #formerInjections = createInjectionCounts();
   readonly #activeCount: ActiveCount;
   /** How many should have taken connections when this was last looked at. */
   #relievedAt: number;
@@ -168,6 +176,12 @@ export class Supervisor {
     return sum;
   }
 
+  get injections(): InjectionCounts {
+    const sum = addCounts(createInjectionCounts(), this.#formerInjections);
+    for (const { injections } of this.#members.values()) addCounts(sum, injections);
+    return sum;
+  }
+
   /** Resolves when Kong can connect. Throws HKA_SOCKET. */
   async listen(): Promise<void> {
     await this.#file.claim();
@@ -233,6 +247,7 @@ export class Supervisor {
       events: 0,
       delayed: 0,
       requests: createRequestCounts(),
+      injections: createInjectionCounts(),
       answers: [],
       // It remembers nothing from before.
       forgot: this.#changes,
@@ -251,6 +266,7 @@ export class Supervisor {
   #onExit(member: Member, code: number | null, signal: string | null): void {
     this.#members.delete(member.id);
     addCounts(this.#formerRequests, member.requests);
+    addCounts(this.#formerInjections, member.injections);
     this.#instances.left(member.id);
     this.#wakeWaiting();
     if (this.#ending) return;
@@ -288,6 +304,7 @@ export class Supervisor {
         member.events = message.events;
         member.delayed = message.delayed;
         member.requests = message.requests;
+        member.injections = message.injections;
         return;
       case 'listening':
         if (!this.#ending) this.#publish();

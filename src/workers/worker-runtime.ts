@@ -5,7 +5,7 @@ import { createLogLimiter, type Logger, type LogOnce } from '../lib/logger.ts';
 import { isGuessable, publicIdOf } from '../keys/guessable.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
-import { createRequestCounts } from '../plugin/request-counts.ts';
+import { createInjectionCounts, createRequestCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import { UsageRecorder } from '../plugin/usage.ts';
 import type { Config } from '../runtime/config.ts';
@@ -13,7 +13,7 @@ import { isApartFromOwn } from '../runtime/peppers.ts';
 import { cacheOptionsOf, MAX_CONSUMERS } from '../runtime/runtime.ts';
 import type { Verdict } from '../vault/previous-value.ts';
 import { connectionsOf } from '../vault/connections.ts';
-import { type ReferencePattern, type SecretReference } from '../vault/reference.ts';
+import { type ReferencePattern, type SecretName, type SecretReference } from '../vault/reference.ts';
 import { SecretData, type PackedSecret } from '../vault/secret-data.ts';
 import type { Question } from './messages.ts';
 import { RemoteVerifier, type VerdictAnswer } from './remote-verifier.ts';
@@ -21,6 +21,8 @@ import { RemoteVerifier, type VerdictAnswer } from './remote-verifier.ts';
 /** How long a worker uses a secret before it asks again. The supervisor keeps it much longer, and answers at once. */
 const SECRET_MS = 1000;
 const MAX_SECRETS = 1000;
+/** A refusal of the same value is told once in so long. */
+const REFUSAL_MS = 1000;
 const LOG_INTERVAL_MS = 60_000;
 /** Keys that one worker may have under verification. Far above what argon2 can work off within an event's deadline. */
 const MAX_PENDING = 2000;
@@ -38,9 +40,11 @@ export class WorkerRuntime implements PluginRuntime {
   readonly clock = systemClock;
   readonly logOnce: LogOnce;
   readonly requests = createRequestCounts();
+  readonly injections = createInjectionCounts();
   readonly usage = new UsageRecorder();
   readonly #link: Link;
   readonly #secrets = new LRUCache<string, { value: SecretData; at: number }>({ max: MAX_SECRETS });
+  readonly #refusals = new LRUCache<string, number>({ max: MAX_SECRETS });
   readonly #fetching = new Map<string, Promise<SecretData>>();
   #config: Config;
   #sharers = 1;
@@ -116,8 +120,20 @@ export class WorkerRuntime implements PluginRuntime {
     return fetching;
   }
 
-  async refused(reference: SecretReference, generation: number): Promise<Verdict> {
-    return (await this.#link.ask({ kind: 'refused', reference, generation })) as Verdict;
+  async refused(reference: SecretName, generation: number): Promise<Verdict> {
+    // An upstream that answers many requests with a refusal says the same every time.
+    const key = `${generation} ${reference.text}`;
+    const now = this.clock.now();
+    const told = this.#refusals.get(key);
+    if (told !== undefined && now - told < REFUSAL_MS) return 'ignored';
+    this.#refusals.set(key, now);
+    const verdict = (await this.#link.ask({ kind: 'refused', reference, generation })) as Verdict;
+    // The other workers ask again within SECRET_MS.
+    if (verdict !== 'ignored') {
+      for (const kept of this.#secrets.keys())
+        if (kept === reference.text || kept.startsWith(`${reference.text}#`)) this.#secrets.delete(kept);
+    }
+    return verdict;
   }
 
   async #fetch(key: string, reference: SecretReference, fields: readonly string[]): Promise<SecretData> {

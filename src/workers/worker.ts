@@ -4,8 +4,8 @@
  */
 import { describeError, createLogger, type Logger } from '../lib/logger.ts';
 import { errnoOf, HkaError, messageOf } from '../lib/errors.ts';
-import { createHashedKeyAuth } from '../plugin/hashed-key-auth.ts';
 import type { PluginDefinition } from '../plugin/kong.ts';
+import { createPlugins } from '../plugin/plugins.ts';
 import type { RunningInstance } from '../server/instances.ts';
 import { PluginServer, type SocketHandle } from '../server/plugin-server.ts';
 import {
@@ -101,7 +101,7 @@ class Worker {
     this.#logger = createLogger(begin.config.log.level);
     this.#runtime = new WorkerRuntime(begin.config, supervisor, this.#logger);
     supervisor.isFlooded = () => this.#runtime.throttle.isFlooded;
-    const plugins = [createHashedKeyAuth(this.#runtime)];
+    const plugins = createPlugins(this.#runtime);
     this.#plugins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
     this.#server = new PluginServer(begin.config.server, plugins, this.#logger, {
       addInstance: (definition, _plugin, config) => this.#announce(definition.name, config),
@@ -194,7 +194,7 @@ class Worker {
 
   #beat(): void {
     const { connections, runningEvents, idleMs } = this.#server;
-    const { requests, throttle } = this.#runtime;
+    const { requests, injections, throttle } = this.#runtime;
     const { user, system } = process.cpuUsage();
     this.#supervisor.tell({
       kind: 'beat',
@@ -203,6 +203,7 @@ class Worker {
       events: runningEvents,
       delayed: throttle.delayed,
       requests,
+      injections,
     });
   }
 }

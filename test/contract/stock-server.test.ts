@@ -6,23 +6,41 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
 import { send, type HttpAnswer } from '../helpers/http.ts';
-import { install, ROOT, type Installation } from '../helpers/installation.ts';
+import { CLI, install, ROOT, type Installation } from '../helpers/installation.ts';
 import { startGateway, type Gateway } from '../helpers/kong/gateway.ts';
 import { stockPeer, type Peer } from '../helpers/peers/peers.ts';
 import { suite } from '../helpers/suite.ts';
 import { headerValues, startUpstream, type Upstream } from '../helpers/upstream.ts';
+import { prepareVault, SECRET_PATH, SECRET_REFERENCE } from '../helpers/vault-fixture.ts';
+import { startVault, vaultAbsence, type VaultServer } from '../helpers/vault-server.ts';
 
-const test = suite('hashed-key-auth in the stock server');
+const test = suite('our plugins in the stock server');
+const checkWithVault = test.needing(vaultAbsence());
 
 let installation: Installation;
 let peer: Peer;
 let upstream: Upstream;
 let gateway: Gateway;
+let vault: VaultServer | undefined;
 let alice: { id: string; key: string };
+
+const NATIVE_KEY = 'native-key-7713';
+
+/** Kong loads the first plugin of what the server itself says; the others have descriptions of their own. */
+const described = (name: string) => ({
+  ...peer.definition,
+  name,
+  queryCommand: `${process.execPath} ${CLI} dump ${name} --stock`,
+});
 
 test.before(async () => {
   installation = await install();
   alice = await installation.issue('alice');
+  if (vaultAbsence() === undefined) {
+    vault = await startVault();
+    const fixture = await prepareVault(vault, vault.address, installation.folder, { token: 'tok en=1' });
+    installation.configure(fixture.configuration);
+  }
   upstream = await startUpstream();
   peer = stockPeer('hashed-key-auth', join(ROOT, 'plugins'), { HASHED_KEY_AUTH_CONFIG: installation.config });
   await peer.start();
@@ -30,7 +48,12 @@ test.before(async () => {
     config: {
       _format_version: '3.0',
       consumers: [
-        { username: 'alice', custom_id: 'crm-1', acls: [{ group: 'users' }] },
+        {
+          username: 'alice',
+          custom_id: 'crm-1',
+          acls: [{ group: 'users' }],
+          keyauth_credentials: [{ key: NATIVE_KEY }],
+        },
         { username: 'nobody' },
       ],
       services: [
@@ -59,6 +82,28 @@ test.before(async () => {
                 },
               ],
             },
+            ...(vault === undefined
+              ? []
+              : [
+                  {
+                    name: 'secrets',
+                    paths: ['/secrets'],
+                    plugins: [
+                      { name: 'key-auth', config: { anonymous: 'nobody' } },
+                      {
+                        name: 'vault-upstream-secrets',
+                        config: {
+                          upstream_secrets: [
+                            { header: 'X-T', reference: SECRET_REFERENCE, retry_previous_on: [418] },
+                            { query: 'token', reference: SECRET_REFERENCE },
+                            { form: 'token', reference: SECRET_REFERENCE },
+                          ],
+                        },
+                      },
+                      { name: 'vault-upstream-watch', config: {} },
+                    ],
+                  },
+                ]),
             {
               name: 'guarded',
               paths: ['/guarded'],
@@ -71,7 +116,7 @@ test.before(async () => {
         },
       ],
     },
-    pluginServers: [peer.definition],
+    pluginServers: [peer.definition, described('vault-upstream-secrets'), described('vault-upstream-watch')],
   });
 });
 
@@ -80,6 +125,7 @@ test.after(async () => {
   await upstream.close();
   await peer.dispose();
   await installation.dispose();
+  await vault?.stop();
 });
 
 test.beforeEach(() => upstream.reset());
@@ -138,6 +184,39 @@ test('a refused configuration is answered 500, never let through', async () => {
 test('the acl guard lets a good key through, and nobody else', async () => {
   assert.is((await call('/guarded', [['apikey', alice.key]])).status, 200);
   assert.is((await call('/guarded')).status, 401);
+});
+
+checkWithVault('vault-upstream-secrets: every target, and nothing for an anonymous consumer', async () => {
+  const answer = await send(`${gateway.url}/secrets?a=1&token=spoof`, {
+    method: 'POST',
+    headers: [
+      ['apikey', NATIVE_KEY],
+      ['Content-Type', 'application/x-www-form-urlencoded'],
+    ],
+    body: 'token=spoof&b=2',
+  });
+  assert.is(answer.status, 200, answer.body);
+  const [seen] = upstream.requests;
+  assert.equal(headerValues(seen, 'X-T'), ['tok en=1']);
+  assert.is(seen?.url.split('?')[1], 'a=1&token=tok%20en%3D1');
+  assert.is(seen?.body, 'b=2&token=tok%20en%3D1');
+  upstream.reset();
+  assert.is((await call('/secrets')).status, 401);
+  assert.is(upstream.count(), 0);
+});
+
+checkWithVault('vault-upstream-watch: a refused new value is followed by the previous one', async () => {
+  const post = async (path: string): Promise<string | undefined> => {
+    upstream.reset();
+    await send(`${gateway.url}${path}`, { method: 'POST', headers: [['apikey', NATIVE_KEY]], body: '' });
+    return headerValues(upstream.requests[0], 'X-T')[0];
+  };
+  await vault?.root('POST', SECRET_PATH, { data: { token: 'fresh' } });
+  await eventually('the new value is sent', async () => (await post('/secrets')) === 'fresh');
+  await eventually('the previous one is sent again', async () => {
+    await post('/secrets?status=418');
+    return (await post('/secrets')) === 'tok en=1';
+  });
 });
 
 test('a revoked key stops', async () => {

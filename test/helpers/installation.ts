@@ -42,8 +42,10 @@ export interface Installation {
   readonly config: string;
   readonly store: string;
   readonly socket: string;
-  /** How Kong finds the server. */
+  /** How Kong finds the server for hashed-key-auth. */
   readonly pluginServer: PluginServerDefinition;
+  /** For this plugin and those. */
+  pluginServers(...plugins: readonly string[]): PluginServerDefinition[];
   /** Runs the command line with this configuration. */
   run(args: readonly string[], input?: string): Promise<CommandResult>;
   /** Issues a key. */
@@ -91,6 +93,12 @@ export async function install(): Promise<Installation> {
       socket,
       queryCommand: `${process.execPath} ${CLI} dump hashed-key-auth`,
     },
+    pluginServers: (...plugins) =>
+      ['hashed-key-auth', ...plugins].map((name) => ({
+        name,
+        socket,
+        queryCommand: `${process.execPath} ${CLI} dump ${name}`,
+      })),
     socket,
     run,
     issue: async (consumer, ...options) => {

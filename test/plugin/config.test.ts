@@ -1,8 +1,8 @@
 /** R3, R4: what of a plugin configuration is accepted, and that a secret that is missing is never passed over. */
 import * as assert from 'uvu/assert';
-import { kongPluginDump } from '../../src/generated/kong-schema.ts';
+import { kongPlugins } from '../../src/generated/kong-schema.ts';
 import type { HkaError } from '../../src/lib/errors.ts';
-import { parsePluginConfig } from '../../src/plugin/config.ts';
+import { checkWatchConfig, parseInjectorConfig, parsePluginConfig } from '../../src/plugin/config.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('plugin configuration');
@@ -120,24 +120,145 @@ test('identity and transport headers can not carry a secret, nor one header two'
   );
 });
 
+const FIELD = 'vault://secret/a/b#token';
+const WHOLE = 'vault://secret/a/b';
+
+test('an upstream secret has exactly one target', () => {
+  for (const [item, found] of [
+    [{ reference: FIELD }, 'it has none'],
+    [{ header: 'X-A', query: 'a', reference: FIELD }, 'it has header and query'],
+    [{ query: 'a', form: 'b', reference: FIELD }, 'it has query and form'],
+    [{ header: 'X-A', basic_auth: true, reference: WHOLE }, 'it has header and basic_auth'],
+  ] as const) {
+    const { message } = refusal({ upstream_secrets: [SECRET, item] });
+    assert.ok(
+      message.includes(`upstream_secrets[1]: needs exactly one of header, query, basic_auth, form; ${found}`),
+      message,
+    );
+  }
+  assert.match(
+    refusal({ upstream_secrets: [{ basic_auth: false, reference: WHOLE }] }).message,
+    /upstream_secrets\[0\]\.basic_auth: must be true/,
+  );
+});
+
+test('each target, with its template', () => {
+  const { upstreamSecrets } = parsePluginConfig({
+    upstream_secrets: [
+      { header: 'X-A', reference: FIELD },
+      { query: 'api_key', reference: FIELD },
+      { form: 'client_secret', reference: WHOLE, template: '{secret}', retry_previous_on: [401, 403] },
+      { basic_auth: true, reference: WHOLE, header: null, retry_previous_on: null },
+    ],
+  });
+  assert.equal(
+    upstreamSecrets.map(({ target, template, retryPreviousOn }) => [
+      target.kind,
+      target.name,
+      target.carrier,
+      [...template.names],
+      [...retryPreviousOn],
+    ]),
+    [
+      ['header', 'X-A', 'header', ['value'], []],
+      ['query', 'api_key', 'text', ['value'], []],
+      ['form', 'client_secret', 'text', ['secret'], [401, 403]],
+      ['header', 'Authorization', 'basic auth', ['username', 'password'], []],
+    ],
+  );
+});
+
+test('a template is required where there is no default that could be meant', () => {
+  for (const [item, field] of [
+    [
+      { header: 'X-A', reference: WHOLE },
+      /upstream_secrets\[0\]\.template: is missing: the reference names no field/,
+    ],
+    [{ query: 'a', reference: WHOLE }, /upstream_secrets\[0\]\.template: is missing/],
+    [
+      { basic_auth: true, reference: FIELD },
+      /upstream_secrets\[0\]\.template: is missing: basic auth needs a user name/,
+    ],
+    [{ basic_auth: true, reference: FIELD, template: '{value}' }, /upstream_secrets\[0\]\.template/],
+  ] as const)
+    assert.match(refusal({ upstream_secrets: [item] }).message, field);
+});
+
+test('no target is named twice, in whatever spelling; the same name in query and form is two', () => {
+  const query = { query: 'token', reference: FIELD };
+  for (const [items, field] of [
+    [[query, { query: 'Token', reference: FIELD }], 'upstream_secrets[1].query'],
+    [
+      [
+        { header: 'authorization', reference: FIELD },
+        { basic_auth: true, reference: WHOLE },
+      ],
+      'upstream_secrets[1].basic_auth',
+    ],
+    [
+      [
+        { form: 'a', reference: FIELD },
+        { form: 'a', reference: FIELD },
+      ],
+      'upstream_secrets[1].form',
+    ],
+  ] as const)
+    assert.ok(refusal({ upstream_secrets: items }).message.includes(`${field}: is named twice`));
+  assert.is(
+    parsePluginConfig({ upstream_secrets: [query, { form: 'token', reference: FIELD }] }).upstreamSecrets
+      .length,
+    2,
+  );
+});
+
+test('names of arguments and statuses are checked', () => {
+  for (const [item, field] of [
+    [{ query: 'a b', reference: FIELD }, 'query'],
+    [{ form: 'a\nb', reference: FIELD }, 'form'],
+    [{ query: 'a', reference: FIELD, retry_previous_on: [200] }, 'retry_previous_on[0]'],
+    [{ query: 'a', reference: FIELD, retry_previous_on: [401, 600] }, 'retry_previous_on[1]'],
+    [{ query: 'a', reference: FIELD, retry_previous_on: ['401'] }, 'retry_previous_on[0]'],
+  ] as const)
+    assert.ok(refusal({ upstream_secrets: [item] }).message.includes(`upstream_secrets[0].${field}`));
+});
+
+test('vault-upstream-secrets asks for authentication unless told, and takes the same secrets', () => {
+  const settings = parseInjectorConfig({
+    __seq__: 1,
+    upstream_secrets: [SECRET],
+    require_authentication: null,
+  });
+  assert.is(settings.requireAuthentication, true);
+  assert.is(settings.upstreamSecrets.length, 1);
+  assert.is(parseInjectorConfig({ require_authentication: false }).requireAuthentication, false);
+  assert.throws(
+    () => parseInjectorConfig({ upstream_secrets: [{ reference: FIELD }] }),
+    /exactly one of header/,
+  );
+  checkWatchConfig({ __seq__: 1, __plugin_id: 'x' });
+});
+
 test('what is not an object is refused', () => {
   for (const config of [null, 5, 'x', []]) refusal(config);
 });
 
 test('R4: the schema for Kong marks what may hold a secret as referenceable and encrypted', () => {
-  const config = kongPluginDump.Plugins[0].Schema.fields
-    .flatMap((field) => ('config' in field ? [field.config] : []))
-    .at(0);
-  const secrets = (config?.fields ?? [])
-    .flatMap((field) => ('upstream_secrets' in field ? [field.upstream_secrets] : []))
-    .at(0);
-  const fields = Object.assign({}, ...(secrets?.elements.fields ?? [])) as Record<
-    string,
-    { referenceable?: boolean; encrypted?: boolean }
-  >;
-  assert.is(fields['reference']?.referenceable, true);
-  assert.is(fields['template']?.referenceable, true);
-  assert.is(fields['template']?.encrypted, true);
+  for (const plugin of ['hashed-key-auth', 'vault-upstream-secrets'] as const) {
+    const secrets = kongPlugins[plugin].fields
+      .flatMap((field) => ('upstream_secrets' in field ? [field.upstream_secrets] : []))
+      .at(0);
+    assert.equal(
+      secrets?.elements.entity_checks.map(({ only_one_of }) => [...only_one_of]),
+      [['header', 'query', 'basic_auth', 'form']],
+    );
+    const fields = Object.assign({}, ...(secrets?.elements.fields ?? [])) as Record<
+      string,
+      { referenceable?: boolean; encrypted?: boolean }
+    >;
+    assert.is(fields['reference']?.referenceable, true);
+    assert.is(fields['template']?.referenceable, true);
+    assert.is(fields['template']?.encrypted, true);
+  }
 });
 
 test.run();

@@ -1,5 +1,8 @@
 /** What a request costs Kong: each call of the plugin takes its worker some 10 µs, whatever it does. */
 import * as assert from 'uvu/assert';
+import { parsePluginConfig } from '../../src/plugin/config.ts';
+import type { Kong } from '../../src/plugin/kong.ts';
+import { UpstreamSecrets } from '../../src/plugin/upstream-secrets.ts';
 import { install, type Installation } from '../helpers/installation.ts';
 import { headersReply, PluginSocket, stringReply, type EventResult } from '../helpers/plugin-socket.ts';
 import { suite } from '../helpers/suite.ts';
@@ -72,5 +75,34 @@ test('a key to be taken out of the query costs one call more', async () =>
     ...ADMIT,
     'service.request.set_raw_query',
   ]));
+
+test('secrets are kept out of what Kong gives its log plugins', async () => {
+  // What the plugin would say is asked of the code itself: a request needs a Vault.
+  const said: [string, unknown][] = [];
+  const kong = {
+    log: { set_serialize_value: async (name: string, value: unknown) => void said.push([name, value]) },
+  } as unknown as Kong;
+  const reference = 'vault://secret/a/b#c';
+  const { upstreamSecrets } = parsePluginConfig({
+    upstream_secrets: [
+      { header: 'X_Backend', reference },
+      { header: 'Authorization', reference },
+      { query: 'token', reference },
+      { query: 'a.b', reference },
+      { form: 'secret', reference },
+    ],
+  });
+  const injection = { headers: new Map(), query: [], form: [], used: undefined };
+  const secrets = new UpstreamSecrets(upstreamSecrets);
+  await secrets.afterwards(kong, 'x', undefined);
+  assert.equal(said, []);
+  await secrets.afterwards(kong, 'x', injection);
+  assert.equal(said, [
+    ['request.headers.x_backend', 'REDACTED'],
+    ['request.querystring.token', 'REDACTED'],
+    ['upstream_uri', 'REDACTED'],
+    ['request.querystring', {}],
+  ]);
+});
 
 test.run();

@@ -7,7 +7,10 @@ import { open } from 'node:fs/promises';
 import { HkaError, errnoOf } from '../../lib/errors.ts';
 import type { Kong } from '../kong.ts';
 
-/** Rejects with HKA_BODY_UNREADABLE, which says what to do. `maxBytes` bounds what is taken into memory. */
+/**
+ * Rejects with HKA_BODY_UNREADABLE, which says what to do, or HKA_BODY_TOO_LARGE. `maxBytes` bounds what is taken into
+ * memory.
+ */
 export async function readBody(kong: Kong, maxBytes: number): Promise<Buffer> {
   const body = await kong.request.get_raw_body();
   switch (body.kind) {
@@ -50,7 +53,7 @@ async function readSpilled(path: string, maxBytes: number): Promise<Buffer> {
 
 function tooLarge(bytes: number, maxBytes: number): HkaError {
   return new HkaError(
-    'HKA_BODY_UNREADABLE',
-    `the request's body has ${bytes} bytes; keys are looked for in bodies of up to ${maxBytes} (server.max_body_bytes)`,
+    'HKA_BODY_TOO_LARGE',
+    `the request's body has ${bytes} bytes; what has to look into bodies takes up to ${maxBytes} (server.max_body_bytes)`,
   );
 }

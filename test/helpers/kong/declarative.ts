@@ -61,6 +61,8 @@ export interface ConsumerEntity {
   tags?: string[];
   acls?: { group: string }[];
   keyauth_credentials?: { id?: string; key: string; tags?: string[] }[];
+  basicauth_credentials?: { id?: string; username: string; password: string }[];
+  jwt_secrets?: { id?: string; key: string; secret?: string }[];
   plugins?: PluginEntity[];
 }
 
@@ -126,12 +128,28 @@ export interface KeyAuthCredential {
   consumer: Consumer;
 }
 
+export interface BasicAuthCredential {
+  id: string;
+  consumer: Consumer;
+}
+
+export interface JwtSecret {
+  id: string;
+  /** Undefined where another algorithm than HS256 is used. */
+  secret: string | undefined;
+  consumer: Consumer;
+}
+
 export interface Configuration {
   routes: Route[];
   plugins: PluginConfiguration[];
   consumersById: Map<string, Consumer>;
   consumersByUsername: Map<string, Consumer>;
   keyAuthCredentials: Map<string, KeyAuthCredential>;
+  /** By `username:password`. */
+  basicAuthCredentials: Map<string, BasicAuthCredential>;
+  /** By the claim `iss`. */
+  jwtSecrets: Map<string, JwtSecret>;
 }
 
 /** A version 5 UUID: the same name gives the same id. */
@@ -157,6 +175,8 @@ export function readDeclarative(source: DeclarativeConfig): Configuration {
   const consumersById = new Map<string, Consumer>();
   const consumersByUsername = new Map<string, Consumer>();
   const keyAuthCredentials = new Map<string, KeyAuthCredential>();
+  const basicAuthCredentials = new Map<string, BasicAuthCredential>();
+  const jwtSecrets = new Map<string, JwtSecret>();
   let unnamed = 0;
 
   const find = <Entity extends { id: string }>(
@@ -227,6 +247,12 @@ export function readDeclarative(source: DeclarativeConfig): Configuration {
       const id = credential.id ?? namedUuid('keyauth_credentials', credential.key);
       keyAuthCredentials.set(credential.key, { id, key: credential.key, consumer: added });
     }
+    for (const { id, username, password } of consumer.basicauth_credentials ?? []) {
+      const own = id ?? namedUuid('basicauth_credentials', username);
+      basicAuthCredentials.set(`${username}:${password}`, { id: own, consumer: added });
+    }
+    for (const { id, key: issuer, secret } of consumer.jwt_secrets ?? [])
+      jwtSecrets.set(issuer, { id: id ?? namedUuid('jwt_secrets', issuer), secret, consumer: added });
   }
 
   for (const service of source.services ?? []) {
@@ -257,5 +283,13 @@ export function readDeclarative(source: DeclarativeConfig): Configuration {
     if (owner !== undefined)
       for (const plugin of consumer.plugins ?? []) addPlugin(plugin, { consumer: owner });
   }
-  return { routes, plugins, consumersById, consumersByUsername, keyAuthCredentials };
+  return {
+    routes,
+    plugins,
+    consumersById,
+    consumersByUsername,
+    keyAuthCredentials,
+    basicAuthCredentials,
+    jwtSecrets,
+  };
 }

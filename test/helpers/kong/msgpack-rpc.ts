@@ -155,13 +155,14 @@ export async function handleEvent(
   plugin: ExternalPlugin,
   settings: PluginSettings,
   ctx: RequestContext,
+  phase: 'access' | 'log',
 ): Promise<void> {
   for (;;) {
     const instanceId = await worker.instanceId(plugin, settings, ctx);
     try {
       let step = (await call(worker, plugin, 'plugin.HandleEvent', {
         InstanceId: instanceId,
-        EventName: 'access',
+        EventName: phase,
       })) as Step | undefined;
       while (step !== undefined && step.Data !== 'ret') {
         const { step: method, data } = await runMethod(ctx, step.Data.Method, step.Data.Args);

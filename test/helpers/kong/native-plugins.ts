@@ -1,5 +1,10 @@
-/** Those of Kong's own plugins that tests put beside ours: acl, ip-restriction and key-auth, in what those tests ask of them. */
+/**
+ * Those of Kong's own plugins that tests put beside ours: acl, ip-restriction, key-auth, basic-auth, jwt and
+ * request-transformer, in what those tests ask of them.
+ */
+import { createHmac } from 'node:crypto';
 import { BlockList } from 'node:net';
+import type { Consumer } from './declarative.ts';
 import type { LuaTable } from './lua.ts';
 import { consumerTable, pdkMethod } from './pdk.ts';
 import { decodeArguments } from './query.ts';
@@ -33,11 +38,72 @@ function setIdentity(
   set('X-Anonymous-Consumer', credential === undefined ? 'true' : undefined);
 }
 
+function authenticated(ctx: RequestContext, credential: { id: string; consumer: Consumer }): void {
+  setIdentity(ctx, consumerTable(credential.consumer), {
+    id: credential.id,
+    consumer_id: credential.consumer.id,
+  });
+}
+
+const basicAuth: NativePlugin = {
+  priority: 1100,
+  access: (ctx) => {
+    const [, encoded = ''] = /^Basic (.+)$/i.exec(ctx.headers.first('authorization') ?? '') ?? [];
+    const credential = ctx.configuration.basicAuthCredentials.get(
+      Buffer.from(encoded, 'base64').toString('utf8'),
+    );
+    if (credential === undefined)
+      refuse(ctx, 401, 'Unauthorized', { 'WWW-Authenticate': 'Basic realm="service"' });
+    authenticated(ctx, credential);
+  },
+};
+
+function jsonObject(text: string): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+/** HS256 alone, by the claim `iss`. */
+const jwt: NativePlugin = {
+  priority: 1450,
+  access: (ctx) => {
+    const [, head = '', body = '', signature = ''] =
+      /^Bearer ([\w-]+)\.([\w-]+)\.([\w-]+)$/.exec(ctx.headers.first('authorization') ?? '') ?? [];
+    const claims = jsonObject(Buffer.from(body, 'base64url').toString());
+    const credential = ctx.configuration.jwtSecrets.get(String(claims['iss']));
+    const expected = createHmac('sha256', credential?.secret ?? '')
+      .update(`${head}.${body}`)
+      .digest('base64url');
+    if (credential?.secret === undefined || expected !== signature) refuse(ctx, 401, 'Unauthorized');
+    authenticated(ctx, credential);
+  },
+};
+
+/** Renames headers, and does nothing else. */
+const requestTransformer: NativePlugin = {
+  priority: 801,
+  access: (ctx, config) => {
+    const rename = config['rename'] as { headers?: string[] } | undefined;
+    for (const entry of rename?.headers ?? []) {
+      const [from = '', to = ''] = entry.split(':');
+      const value = ctx.headers.first(from);
+      if (value === undefined) continue;
+      ctx.headers.set(to, [value]);
+      ctx.headers.clear(from);
+    }
+  },
+};
+
 const keyAuth: NativePlugin = {
   priority: 1250,
   access: (ctx, config) => {
     const anonymous = config['anonymous'];
     if (typeof anonymous === 'string' && ctx.credential !== undefined) return;
+    if (config['run_on_preflight'] === false && ctx.method === 'OPTIONS') return;
     const names = (config['key_names'] as string[] | undefined) ?? ['apikey'];
     const table = ctx.headers.table(100);
     const query = decodeArguments(ctx.args);
@@ -47,10 +113,7 @@ const keyAuth: NativePlugin = {
     const key = found.find((value) => typeof value === 'string');
     const credential = key === undefined ? undefined : ctx.configuration.keyAuthCredentials.get(key);
     if (credential !== undefined) {
-      setIdentity(ctx, consumerTable(credential.consumer), {
-        id: credential.id,
-        consumer_id: credential.consumer.id,
-      });
+      authenticated(ctx, credential);
       return;
     }
     if (typeof anonymous === 'string') {
@@ -98,6 +161,9 @@ const ipRestriction: NativePlugin = {
 
 export const NATIVE_PLUGINS: ReadonlyMap<string, NativePlugin> = new Map([
   ['key-auth', keyAuth],
+  ['basic-auth', basicAuth],
+  ['jwt', jwt],
+  ['request-transformer', requestTransformer],
   ['acl', acl],
   ['ip-restriction', ipRestriction],
 ]);

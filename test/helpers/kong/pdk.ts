@@ -79,6 +79,12 @@ function logMethod(level: LogLevel): PdkMethod {
   };
 }
 
+/** What is known of the answer, in the log phase. */
+function answerOf(ctx: RequestContext): NonNullable<RequestContext['answer']> {
+  if (ctx.answer === undefined) throw new LuaError('function cannot be called in access phase');
+  return ctx.answer;
+}
+
 /** What needs a response that the access phase doesn't have yet. */
 const tooEarly: PdkMethod = () => {
   throw new LuaError('function cannot be called in access phase');
@@ -171,10 +177,10 @@ const clientMethods: Record<string, PdkMethod> = {
 };
 
 const responseMethods: Record<string, PdkMethod> = {
-  'kong.response.get_status': tooEarly,
+  'kong.response.get_status': (ctx) => answerOf(ctx).status,
   'kong.response.get_header': tooEarly,
   'kong.response.get_headers': tooEarly,
-  'kong.response.get_source': tooEarly,
+  'kong.response.get_source': (ctx) => answerOf(ctx).source,
   'kong.response.get_raw_body': tooEarly,
   'kong.service.response.get_status': tooEarly,
   'kong.service.response.get_header': tooEarly,

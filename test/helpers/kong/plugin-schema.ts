@@ -15,6 +15,7 @@ export interface FieldSchema {
   values?: FieldSchema;
   one_of?: unknown[];
   eq?: unknown;
+  ne?: unknown;
   between?: [number, number];
   gt?: number;
   len_min?: number;
@@ -24,6 +25,7 @@ export interface FieldSchema {
   not_match?: string;
   starts_with?: string;
   uuid?: boolean;
+  entity_checks?: { only_one_of?: string[] }[];
 }
 
 export interface PluginSchema {
@@ -102,6 +104,7 @@ function violations(schema: FieldSchema, value: unknown): string[] {
     if (!fits) found.push(message);
   };
   const { one_of: oneOf, between, gt, len_min: min, len_max: max, len_eq: equal } = schema;
+  if (schema.ne !== undefined) hold(value !== schema.ne, `value must not be ${String(value)}`);
   if (oneOf !== undefined) hold(oneOf.includes(value), `expected one of: ${oneOf.join(', ')}`);
   if (gt !== undefined) hold(Number(value) > gt, `value must be greater than ${gt}`);
   if (schema.uuid === true)
@@ -124,6 +127,7 @@ function violations(schema: FieldSchema, value: unknown): string[] {
 
 function validate(schema: FieldSchema, value: unknown, path: string, errors: string[]): void {
   if (isAbsent(value)) {
+    if (!isAbsent(schema.eq)) errors.push(`${path}: value must be ${String(schema.eq)}`);
     if (schema.required === true) errors.push(`${path}: required field missing`);
     return;
   }
@@ -139,6 +143,12 @@ function validate(schema: FieldSchema, value: unknown, path: string, errors: str
     for (const name of Object.keys(record))
       if (!known.has(name)) errors.push(`${path}.${name}: unknown field`);
     for (const [name, field] of known) validate(field, record[name], `${path}.${name}`, errors);
+    for (const { only_one_of: names } of schema.entity_checks ?? []) {
+      if (names !== undefined && names.filter((name) => !isAbsent(record[name])).length !== 1)
+        errors.push(
+          `${path}: exactly one of these fields must be non-empty: ${names.map((name) => `'${name}'`).join(', ')}`,
+        );
+    }
   }
   if (Array.isArray(value) && schema.elements !== undefined) {
     for (const [index, item] of value.entries())

@@ -249,6 +249,7 @@ export async function handleEvent(
   plugin: ExternalPlugin,
   settings: PluginSettings,
   ctx: RequestContext,
+  phase: 'access' | 'log',
 ): Promise<void> {
   for (let repeats = 0; ; repeats += 1) {
     try {
@@ -258,7 +259,7 @@ export async function handleEvent(
         plugin,
         ctx,
         'cmd_handle_event',
-        { instance_id: instanceId, event_name: 'access' },
+        { instance_id: instanceId, event_name: phase },
         true,
       );
       return;

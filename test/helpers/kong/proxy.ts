@@ -68,6 +68,7 @@ export async function proxy(ctx: RequestContext): Promise<GatewayResponse> {
     ctx.log('error', `upstream: ${String(error)}`);
     return errorResponse(ctx, 502);
   }
+  ctx.proxied = true;
   const chunks: Buffer[] = [];
   for await (const chunk of answer) chunks.push(chunk as Buffer);
   const list = HeaderList.fromRaw(answer.rawHeaders);

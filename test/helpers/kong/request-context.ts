@@ -74,6 +74,10 @@ export class RequestContext {
   credential: LuaTable | undefined;
   readonly shared = new Map<string, LuaValue>();
   readonly nginxContext = new Map<string, LuaValue>();
+  /** What the client was answered, and where that came from; undefined before. */
+  answer: { readonly status: number; readonly source: 'service' | 'exit' | 'error' } | undefined;
+  /** Whether the request has gone to the upstream. */
+  proxied = false;
   /** The plugin that is running. */
   plugin: { name: string; id: string } | undefined;
   readonly #cleanups: (() => void)[] = [];

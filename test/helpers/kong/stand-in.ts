@@ -42,7 +42,7 @@ const WORKSPACE = '0dfc3b1c-5a1a-4c1c-9f0b-9a3e5d0f1c11';
 
 interface Dump {
   Protocol?: string;
-  Plugins?: { Name: string; Priority: number; Schema: PluginSchema }[];
+  Plugins?: { Name: string; Priority: number; Phases: string[]; Schema: PluginSchema }[];
 }
 
 /** Everything that a load of a declarative configuration makes. */
@@ -62,7 +62,14 @@ async function queryPlugin(server: PluginServerDefinition): Promise<ExternalPlug
   if (first === undefined) throw new Error(`not a plugin info table: ${server.name}`);
   const protocol = dump.Protocol ?? 'MsgPack:1';
   if (protocol !== 'ProtoBuf:1' && protocol !== 'MsgPack:1') throw new Error(`unknown protocol ${protocol}`);
-  return { name: first.Name, priority: first.Priority, protocol, server, schema: configSchema(first.Schema) };
+  return {
+    name: first.Name,
+    priority: first.Priority,
+    protocol,
+    phases: first.Phases,
+    server,
+    schema: configSchema(first.Schema),
+  };
 }
 
 class StandInKong {
@@ -121,12 +128,16 @@ class StandInKong {
   async handle(downstream: Downstream): Promise<void> {
     const { configuration, match, settings } = this.#loaded;
     const ctx = new RequestContext(downstream, configuration, this.log, this.#folder);
+    const logging: (() => Promise<void>)[] = [];
     let response: GatewayResponse;
+    let source: 'service' | 'exit' | 'error' = 'exit';
     try {
-      response = await this.#process(ctx, match, settings);
+      response = await this.#process(ctx, match, settings, logging);
+      source = ctx.proxied ? 'service' : 'error';
     } catch (error) {
       if (error instanceof ResponseExit) response = error.response;
       else {
+        source = 'error';
         this.log('error', error instanceof LuaError ? error.message : `stand-in: ${String(error)}`);
         response = raisedResponse(ctx);
       }
@@ -138,12 +149,25 @@ class StandInKong {
       headers: response.headers.toRaw(),
       body: response.body ?? Buffer.alloc(0),
     });
+    ctx.answer = { status: response.status, source };
+    for (const log of logging) await this.#log(log);
+    ctx.end();
+  }
+
+  /** In Kong's log phase there is nobody to be answered: whatever is raised is logged. */
+  async #log(run: () => Promise<void>): Promise<void> {
+    try {
+      await run();
+    } catch (error) {
+      this.log('error', `log phase: ${String(error)}`);
+    }
   }
 
   async #process(
     ctx: RequestContext,
     match: Loaded['match'],
     settings: Loaded['settings'],
+    logging: (() => Promise<void>)[],
   ): Promise<GatewayResponse> {
     const found = match({
       method: ctx.method,
@@ -189,7 +213,15 @@ class StandInKong {
       }
       const external = this.#plugins.get(plugin.name);
       const own = settings.get(plugin.id);
-      if (external !== undefined && own !== undefined) await worker.handleEvent(external, own, ctx);
+      if (external === undefined || own === undefined) continue;
+      const { name, id } = plugin;
+      if (external.phases.includes('log')) {
+        logging.push(() => {
+          ctx.plugin = { name, id };
+          return worker.handleEvent(external, own, ctx, 'log');
+        });
+      }
+      if (external.phases.includes('access')) await worker.handleEvent(external, own, ctx, 'access');
     }
     return proxy(ctx);
   }

@@ -15,6 +15,7 @@ export interface ExternalPlugin {
   readonly name: string;
   readonly priority: number;
   readonly protocol: 'ProtoBuf:1' | 'MsgPack:1';
+  readonly phases: readonly string[];
   readonly server: PluginServerDefinition;
   readonly schema: FieldSchema;
 }
@@ -117,9 +118,14 @@ export class Worker {
     return id;
   }
 
-  handleEvent(plugin: ExternalPlugin, settings: PluginSettings, ctx: RequestContext): Promise<void> {
+  handleEvent(
+    plugin: ExternalPlugin,
+    settings: PluginSettings,
+    ctx: RequestContext,
+    phase: 'access' | 'log',
+  ): Promise<void> {
     return plugin.protocol === 'ProtoBuf:1'
-      ? protobuf.handleEvent(this, plugin, settings, ctx)
-      : msgpack.handleEvent(this, plugin, settings, ctx);
+      ? protobuf.handleEvent(this, plugin, settings, ctx, phase)
+      : msgpack.handleEvent(this, plugin, settings, ctx, phase);
   }
 }

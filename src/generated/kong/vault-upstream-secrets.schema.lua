@@ -1,0 +1,146 @@
+-- Generated from schemas/ by `make generate`. Do not edit.
+return {
+  name = "vault-upstream-secrets",
+  fields = {
+    {
+      consumer = {
+        type = "foreign",
+        reference = "consumers",
+        eq = ngx.null,
+        description = "Not on a consumer: the reference can name the consumer's own secret.",
+      },
+    },
+    {
+      protocols = {
+        type = "set",
+        required = true,
+        default = {
+          "grpc",
+          "grpcs",
+          "http",
+          "https",
+        },
+        elements = {
+          type = "string",
+          one_of = {
+            "grpc",
+            "grpcs",
+            "http",
+            "https",
+          },
+        },
+        description = "Protocols that the plugin handles.",
+      },
+    },
+    {
+      config = {
+        type = "record",
+        fields = {
+          {
+            require_authentication = {
+              type = "boolean",
+              description = "Whether requests that no plugin has authenticated are refused with 401; one that goes on as an anonymous consumer is such a request.",
+              required = true,
+              default = true,
+            },
+          },
+          {
+            upstream_secrets = {
+              type = "array",
+              description = "Secrets read from Vault and sent to the upstream once a request is authenticated.",
+              required = true,
+              default = {},
+              elements = {
+                type = "record",
+                description = "One secret and what carries it to the upstream: exactly one of header, query, basic_auth and form.",
+                fields = {
+                  {
+                    header = {
+                      type = "string",
+                      description = "Header that carries the secret; what a client sends under this name never passes.",
+                      len_min = 1,
+                      len_max = 256,
+                      match = "^[%w_-]+$",
+                    },
+                  },
+                  {
+                    query = {
+                      type = "string",
+                      description = "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
+                      len_min = 1,
+                      len_max = 256,
+                      match = "^[!-~]+$",
+                    },
+                  },
+                  {
+                    basic_auth = {
+                      type = "boolean",
+                      description = "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
+                      ne = false,
+                    },
+                  },
+                  {
+                    form = {
+                      type = "string",
+                      description = "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
+                      len_min = 1,
+                      len_max = 256,
+                      match = "^[!-~]+$",
+                    },
+                  },
+                  {
+                    reference = {
+                      type = "string",
+                      description = "Where the secret lies in Vault: vault://mount/path#field. {consumer.id}, {consumer.username} and {consumer.custom_id} may stand in the path.",
+                      referenceable = true,
+                      required = true,
+                      len_min = 1,
+                      len_max = 1024,
+                    },
+                  },
+                  {
+                    template = {
+                      type = "string",
+                      description = "Text around the secret: 'Bearer {value}', or with the names of fields where the reference has none. Default: {value}; for basic_auth {username}:{password}.",
+                      referenceable = true,
+                      encrypted = true,
+                      len_min = 1,
+                      len_max = 1024,
+                    },
+                  },
+                  {
+                    retry_previous_on = {
+                      type = "array",
+                      description = "Statuses of the upstream that tell that it refuses the secret: after a change, its previous value is then used again for a while. Needs the plugin vault-upstream-watch on the route.",
+                      elements = {
+                        type = "integer",
+                        description = "A status that only the upstream gives, such as 401.",
+                        between = {
+                          400,
+                          599,
+                        },
+                      },
+                      len_min = 1,
+                      len_max = 16,
+                    },
+                  },
+                },
+                entity_checks = {
+                  {
+                    only_one_of = {
+                      "header",
+                      "query",
+                      "basic_auth",
+                      "form",
+                    },
+                  },
+                },
+              },
+              len_max = 16,
+            },
+          },
+        },
+      },
+    },
+  },
+}
