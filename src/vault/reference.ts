@@ -71,17 +71,18 @@ export class ReferencePattern {
   readonly text: string;
   /** Undefined when the template names the fields. */
   readonly field: string | undefined;
+  /** Mount and path, where a segment that is not the same for all consumers says what is before and after its placeholder. */
+  readonly segments: readonly PatternSegment[];
   readonly #parsed: Parsed;
-  readonly #segments: readonly PatternSegment[];
   readonly #fixed: SecretReference | undefined;
 
   constructor(parsed: Parsed) {
     this.text = parsed.field === undefined ? parsed.text : `${parsed.text}#${parsed.field}`;
     this.field = parsed.field;
     this.#parsed = parsed;
-    this.#segments = parsed.segments.map(patternSegment);
+    this.segments = parsed.segments.map(patternSegment);
     const { text, connection, segments, version } = parsed;
-    this.#fixed = this.#segments.some((segment) => typeof segment !== 'string')
+    this.#fixed = this.segments.some((segment) => typeof segment !== 'string')
       ? undefined
       : { text, connection, segments, version };
   }
@@ -97,8 +98,8 @@ export class ReferencePattern {
   /** Whether no consumer's secret lies at these segments, whatever the consumer. */
   isApartFrom(segments: readonly string[]): boolean {
     return (
-      segments.length !== this.#segments.length ||
-      this.#segments.some((own, index) => {
+      segments.length !== this.segments.length ||
+      this.segments.some((own, index) => {
         const other = segments[index] ?? '';
         if (typeof own === 'string') return own !== other;
         return !(
@@ -116,7 +117,7 @@ export class ReferencePattern {
    */
   for(consumer: ReferenceConsumer | undefined): SecretReference {
     if (this.#fixed !== undefined) return this.#fixed;
-    const segments = this.#segments.map((segment) =>
+    const segments = this.segments.map((segment) =>
       typeof segment === 'string' ? segment : fill(segment, consumer, this.text),
     );
     const { connection, version } = this.#parsed;
@@ -134,13 +135,13 @@ export function encodePath(segments: readonly string[]): string {
   return segments.map((segment) => encodeURIComponent(segment)).join('/');
 }
 
-interface ConsumerSegment {
+export interface ConsumerSegment {
   readonly before: string;
   readonly field: ConsumerField;
   readonly after: string;
 }
 
-type PatternSegment = string | ConsumerSegment;
+export type PatternSegment = string | ConsumerSegment;
 
 function parse(text: string): Parsed {
   if (text.length > MAX_LENGTH) throw invalid(`is longer than ${MAX_LENGTH} characters`);
