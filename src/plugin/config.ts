@@ -45,25 +45,28 @@ const RESERVED_HEADERS = new Set([
 
 /** Throws HKA_CONFIG_INVALID with every violation. */
 export function parsePluginConfig(raw: unknown): PluginSettings {
-  const { config, secrets } = parse<PluginConfig>(raw, pluginConfigSchema);
+  const { config, secrets } = parseConfig(raw, pluginConfigSchema) as Parsed<PluginConfig>;
   return { ...camelize(config), upstreamSecrets: secrets, challenge: challengeOf(config.realm) };
 }
 
 /** Of vault-upstream-secrets. Throws HKA_CONFIG_INVALID with every violation. */
 export function parseInjectorConfig(raw: unknown): InjectorSettings {
-  const { config, secrets } = parse<InjectorConfig>(raw, injectorConfigSchema);
+  const { config, secrets } = parseConfig(raw, injectorConfigSchema) as Parsed<InjectorConfig>;
   return { requireAuthentication: config.require_authentication, upstreamSecrets: secrets };
 }
 
 /** Of vault-upstream-watch, which has no fields. Throws HKA_CONFIG_INVALID. */
 export function checkWatchConfig(raw: unknown): void {
-  parse<{ upstream_secrets?: SecretConfig[] }>(raw, watchConfigSchema);
+  parseConfig(raw, watchConfigSchema);
 }
 
-function parse<T extends { upstream_secrets?: SecretConfig[] }>(
-  raw: unknown,
-  schema: SchemaPart,
-): { config: T; secrets: UpstreamSecret[] } {
+/** A configuration of the form that its schema describes, and the secrets in it. */
+interface Parsed<T> {
+  readonly config: T;
+  readonly secrets: readonly UpstreamSecret[];
+}
+
+function parseConfig(raw: unknown, schema: SchemaPart): Parsed<unknown> {
   if (typeof raw !== 'object' || raw === null)
     throw new HkaError('HKA_CONFIG_INVALID', 'the plugin configuration is not an object');
   const picked = pick(raw, schema) as Record<string, unknown>;
@@ -73,7 +76,7 @@ function parse<T extends { upstream_secrets?: SecretConfig[] }>(
     (violation, index) =>
       index < unresolved.length || !unresolved.some(({ path }) => path === violation.path),
   );
-  const config = picked as T;
+  const config = picked as { upstream_secrets?: SecretConfig[] };
   const secrets = violations.length === 0 ? parseSecrets(config.upstream_secrets ?? [], violations) : [];
   throwViolations('the plugin configuration', violations);
   return { config, secrets };

@@ -8,7 +8,7 @@
  */
 import { abortable } from '../lib/abortable.ts';
 import { HkaError } from '../lib/errors.ts';
-import { Secret } from '../lib/secret.ts';
+import type { Secret } from '../lib/secret.ts';
 import type { ReferencePattern } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
 import { renderTemplate, VALUE, type Carrier, type SecretTemplate } from '../vault/template.ts';

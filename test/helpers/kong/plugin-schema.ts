@@ -127,7 +127,7 @@ function violations(schema: FieldSchema, value: unknown): string[] {
 
 function validate(schema: FieldSchema, value: unknown, path: string, errors: string[]): void {
   if (isAbsent(value)) {
-    if (!isAbsent(schema.eq)) errors.push(`${path}: value must be ${String(schema.eq)}`);
+    if (!isAbsent(schema.eq)) errors.push(`${path}: value must be ${JSON.stringify(schema.eq)}`);
     if (schema.required === true) errors.push(`${path}: required field missing`);
     return;
   }

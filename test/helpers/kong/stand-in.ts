@@ -155,9 +155,9 @@ class StandInKong {
   }
 
   /** In Kong's log phase there is nobody to be answered: whatever is raised is logged. */
-  async #log(run: () => Promise<void>): Promise<void> {
+  async #log(handler: () => Promise<void>): Promise<void> {
     try {
-      await run();
+      await handler();
     } catch (error) {
       this.log('error', `log phase: ${String(error)}`);
     }
