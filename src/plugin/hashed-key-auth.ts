@@ -397,7 +397,7 @@ class HashedKeyAuth implements PluginInstance {
     const query = this.#upstreamSecrets.query(withoutKeys, injection);
     if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     if (form !== undefined) await kong.service.request.set_raw_body(form.body);
-    await this.#upstreamSecrets.afterwards(kong, PLUGIN_NAME, injection);
+    if (injection !== undefined) await this.#upstreamSecrets.afterwards(kong, PLUGIN_NAME, injection);
     return 'forwarded';
   }
 

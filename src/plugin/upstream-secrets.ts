@@ -155,8 +155,7 @@ export class UpstreamSecrets {
   }
 
   /** Keeps the secrets out of Kong's logs, and tells vault-upstream-watch what the request has used. */
-  async afterwards(kong: Kong, plugin: string, injection: Injection | undefined): Promise<void> {
-    if (injection === undefined) return;
+  async afterwards(kong: Kong, plugin: string, injection: Injection): Promise<void> {
     for (const [key, value] of this.#logged) await kong.log.set_serialize_value(key, value);
     if (injection.used !== undefined) await kong.ctx.shared.set(plugin, injection.used);
   }

@@ -126,6 +126,6 @@ class VaultUpstreamSecrets implements PluginInstance {
     const query = this.#secrets.query(rawQuery, injection);
     if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     if (form !== undefined) await kong.service.request.set_raw_body(form.body);
-    await this.#secrets.afterwards(kong, name, injection);
+    if (injection !== undefined) await this.#secrets.afterwards(kong, name, injection);
   }
 }

@@ -33,6 +33,24 @@ test('dump prints pure JSON for Kong, without configuration', async () => {
   );
 });
 
+test('each plugin has a dump of its own, the only one in it; one for the stock server differs in its protocol', async () => {
+  for (const [name, priority, phase] of [
+    ['hashed-key-auth', 1250, 'access'],
+    ['vault-upstream-secrets', 790, 'access'],
+    ['vault-upstream-watch', 790, 'log'],
+  ] as const) {
+    const [own, stock] = await Promise.all([hka(['dump', name]), hka(['dump', name, '--stock'])]);
+    const dump = JSON.parse(own.stdout) as {
+      Plugins: { Name: string; Priority: number; Phases: string[] }[];
+    };
+    assert.equal(
+      dump.Plugins.map(({ Name, Priority, Phases }) => [Name, Priority, Phases]),
+      [[name, priority, [phase]]],
+    );
+    assert.equal(JSON.parse(stock.stdout), { ...dump, Protocol: 'MsgPack:1' });
+  }
+});
+
 test('dump of another plugin is wrong usage and prints nothing on stdout', async () => {
   const result = await hka(['dump', 'key-auth']);
   assert.equal([result.status, result.stdout], [2, '']);

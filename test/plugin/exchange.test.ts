@@ -94,8 +94,6 @@ test('secrets are kept out of what Kong gives its log plugins', async () => {
   });
   const injection = { headers: new Map(), query: [], form: [], used: undefined };
   const secrets = new UpstreamSecrets(upstreamSecrets);
-  await secrets.afterwards(kong, 'x', undefined);
-  assert.equal(said, []);
   await secrets.afterwards(kong, 'x', injection);
   assert.equal(said, [
     ['request.headers.x_backend', 'REDACTED'],

@@ -1,7 +1,8 @@
 import * as assert from 'uvu/assert';
 import { HkaError } from '../../src/lib/errors.ts';
-import { decodeHeaders } from '../../src/server/messages.ts';
+import { decodeHeaders, decodeInt, decodeText, encodeNamedValue } from '../../src/server/messages.ts';
 import { WireWriter } from '../../src/server/wire.ts';
+import { decode, encode, unwrapValue } from '../helpers/kong/protobuf-messages.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('messages');
@@ -37,6 +38,20 @@ test('lists nested too deep are refused', () => {
     () => decodeHeaders(table(nested(100))),
     (error: unknown) => error instanceof HkaError && error.code === 'HKA_PROTOCOL',
   );
+});
+
+test('names with values, numbers and texts are those of another codec', () => {
+  for (const value of ['REDACTED', '', {}, 'ü']) {
+    const { k, v } = decode('KV', encodeNamedValue('a.b', value));
+    assert.is(k, 'a.b');
+    const expected = typeof value === 'string' ? Buffer.from(value).toString('latin1') : value;
+    assert.equal(unwrapValue(v), expected);
+  }
+  for (const status of [0, 200, 599]) assert.is(decodeInt(Buffer.from(encode('Int', { v: status }))), status);
+  assert.is(decodeInt(Buffer.alloc(0)), 0);
+  assert.is(decodeText(Buffer.from(encode('Value', { string_value: '[1]' }))), '[1]');
+  for (const other of [Buffer.alloc(0), Buffer.from(encode('Value', { number_value: 5 }))])
+    assert.is(decodeText(other), '');
 });
 
 test.run();
