@@ -30,7 +30,10 @@ export function withCurrentPeppers(config: Config): Config {
  * Whether `pattern` leads to nothing that is the server's own, whatever the consumer: pepper, credentials, the store's
  * password. What counts is the path, whatever connection and field: two connections may lead to one Vault.
  */
-export function isApartFromOwn({ pepper, store }: Config, pattern: ReferencePattern): boolean {
+export function isApartFromOwn(
+  { pepper, store }: Config,
+  pattern: Pick<ReferencePattern, 'isApartFrom' | 'isOutside'>,
+): boolean {
   const { source, versions } = pepper;
   const { postgres, vault } = store;
   if (vault !== undefined && !pattern.isOutside([...vault.mount.split('/'), ...vault.path.split('/')])) {

@@ -2,9 +2,12 @@
  * A runtime that can be replaced while requests run: SIGHUP rereads the configuration. A new configuration that does not
  * work changes nothing. Plugin instances keep this object and see the new parts at their next request.
  */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KeyVerifier } from '../keys/verifier.ts';
 import { systemClock } from '../lib/clock.ts';
+import { errnoOf, HkaError } from '../lib/errors.ts';
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
 import type { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
@@ -12,6 +15,7 @@ import { createInjectionCounts, createRequestCounts } from '../plugin/request-co
 import type { GuessThrottle } from '../plugin/throttle.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
+import { connectionsOf } from '../vault/connections.ts';
 import type { Verdict } from '../vault/previous-value.ts';
 import type { ReferencePattern, SecretName, SecretReference } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
@@ -28,6 +32,8 @@ export class ReloadableRuntime implements PluginRuntime {
   readonly #timings: Timings | undefined;
   #config: Config;
   #current: Runtime;
+  /** What the connections to Vault were made from. */
+  #vaultKey: string;
   #stopListening: () => void;
 
   constructor(config: Config, logger: Logger, timings?: Timings) {
@@ -36,6 +42,7 @@ export class ReloadableRuntime implements PluginRuntime {
     this.#config = config;
     this.#timings = timings;
     this.#current = new Runtime(config, logger, timings);
+    this.#vaultKey = vaultIdentity(config);
     this.#stopListening = this.#current.store.onChange((change) => this.#announce(change));
   }
 
@@ -56,25 +63,29 @@ export class ReloadableRuntime implements PluginRuntime {
 
   /** Throws what is wrong with `config`; then everything is as before. */
   async reload(config: Config): Promise<void> {
-    const next = new Runtime(config, this.logger, this.#timings);
-    next.actedUpon = this.#current.actedUpon;
+    const old = this.#current;
+    const vaultKey = vaultIdentity(config);
+    const keepVault = old.vault !== undefined && vaultKey === this.#vaultKey;
+    const next = new Runtime(config, this.logger, this.#timings, keepVault ? old.vault : undefined);
+    next.actedUpon = old.actedUpon;
     try {
       await next.start();
+      refuseWorse(old, next);
     } catch (error) {
-      await next.close();
+      await next.close(keepVault);
       throw error;
     }
     const fixed = ({ server, log }: Config): string => JSON.stringify([server, log]);
     if (fixed(config) !== fixed(this.#config)) {
       this.logger.warn({}, 'changes under `server` and `log` take effect at the next start');
     }
-    const old = this.#current;
     this.#current = next;
     this.#config = config;
+    this.#vaultKey = vaultKey;
     this.#stopListening();
     this.#stopListening = next.store.onChange((change) => this.#announce(change));
     this.#announce({ kind: 'all' });
-    void this.#retire(old).catch((error: unknown) =>
+    void this.#retire(old, keepVault).catch((error: unknown) =>
       this.logger.warn({ err: describeError(error) }, 'the former configuration was not closed cleanly'),
     );
   }
@@ -153,8 +164,35 @@ export class ReloadableRuntime implements PluginRuntime {
   }
 
   /** Requests that began with the old parts finish with them. */
-  async #retire(old: Runtime): Promise<void> {
+  async #retire(old: Runtime, keepVault: boolean): Promise<void> {
     await delay(this.#config.server.eventDeadlineMs, undefined, { ref: false });
-    await old.close();
+    await old.close(keepVault);
+  }
+}
+
+/** While Vault is away, a reload would throw away a pepper that is in memory: nobody could get in. */
+function refuseWorse(old: Runtime, next: Runtime): void {
+  const problem = next.notReady();
+  if (problem === undefined || old.notReady() !== undefined) return;
+  throw new HkaError(
+    'HKA_VAULT_UNAVAILABLE',
+    `with this configuration no key could be verified at the moment (${problem})`,
+  );
+}
+
+/** Alike for the same section with the same CA files: then log-in, leases and secrets in memory can be kept. */
+function vaultIdentity({ vault }: Config): string {
+  if (vault === undefined) return '';
+  const files = [...connectionsOf(vault).values()].flatMap(({ caFile }) =>
+    caFile === undefined ? [] : [caFile],
+  );
+  return JSON.stringify([vault, ...files.map(digestOf)]);
+}
+
+function digestOf(file: string): string {
+  try {
+    return createHash('sha256').update(readFileSync(file)).digest('hex');
+  } catch (error) {
+    return errnoOf(error) ?? 'unreadable';
   }
 }

@@ -21,7 +21,7 @@ import type { CredentialStore, StoreObservers } from '../store/store.ts';
 import type { Verdict } from '../vault/previous-value.ts';
 import {
   type FieldReference,
-  type ReferencePattern,
+  ReferencePattern,
   type SecretName,
   type SecretReference,
 } from '../vault/reference.ts';
@@ -77,6 +77,14 @@ export interface SecretState {
   readonly previousInUse: number;
 }
 
+function connectVault({ vault }: Config, logger: Logger, timings: Timings | undefined): Vaults | undefined {
+  if (vault === undefined) return undefined;
+  return createVaults(vault, {
+    logger,
+    ...(timings === undefined ? {} : { onExchange: (ms) => timings.vault(ms) }),
+  });
+}
+
 /** What runs inside the plugin server. */
 export class Runtime implements PluginRuntime {
   readonly logger: Logger;
@@ -93,6 +101,8 @@ export class Runtime implements PluginRuntime {
   readonly #config: Config;
   /** As the peppers in use were read. */
   #pepperConfig: Config;
+  /** References that were found to lead to nothing of the server's own, under that configuration. */
+  #forwardable = new WeakSet<SecretReference>();
   readonly #stop = new AbortController();
   #verifier: KeyVerifier | undefined;
   #peppers: PepperKeeper | undefined;
@@ -102,7 +112,8 @@ export class Runtime implements PluginRuntime {
   actedUpon: () => Promise<void> = () => Promise.resolve();
   #notReady: HkaError = new HkaError('HKA_VAULT_UNAVAILABLE', 'the pepper has not been read from Vault yet');
 
-  constructor(config: Config, logger: Logger, timings?: Timings) {
+  /** `vault`: that of a former runtime under the same configuration, with its log-in and all that it has read. */
+  constructor(config: Config, logger: Logger, timings?: Timings, vault?: Vaults) {
     this.#config = config;
     this.#pepperConfig = config;
     this.logger = logger;
@@ -112,13 +123,7 @@ export class Runtime implements PluginRuntime {
       this.clock,
     );
     this.throttle = new GuessThrottle(config.throttle, this.clock);
-    this.vault =
-      config.vault === undefined
-        ? undefined
-        : createVaults(config.vault, {
-            logger,
-            ...(timings === undefined ? {} : { onExchange: (ms) => timings.vault(ms) }),
-          });
+    this.vault = vault ?? connectVault(config, logger, timings);
     this.store = createStore(config, logger, (reference) => this.#field(reference), this.vault, timings);
     this.hasher = createHasher(config);
     if (timings !== undefined) this.hasher.onComputed = (ms) => timings.argon2(ms);
@@ -147,7 +152,8 @@ export class Runtime implements PluginRuntime {
     if (!(await this.#tryPeppers(true))) void this.#keepTryingPeppers();
   }
 
-  async close(): Promise<void> {
+  /** `keepVault`: another runtime goes on with it. */
+  async close(keepVault = false): Promise<void> {
     this.#stop.abort();
     clearInterval(this.#usageTimer);
     await this.#keepUsage();
@@ -155,7 +161,7 @@ export class Runtime implements PluginRuntime {
     this.#verifier?.close();
     this.#peppers?.close();
     await this.store.close();
-    await this.vault?.close();
+    if (!keepVault) await this.vault?.close();
   }
 
   /** For metrics: verifications by result; undefined while there is no verifier. */
@@ -219,7 +225,20 @@ export class Runtime implements PluginRuntime {
   }
 
   secret(reference: SecretReference, fields: readonly string[]): SecretData | Promise<SecretData> {
+    this.#refuseOwn(reference);
     return this.#connected().secret(reference, fields);
+  }
+
+  /** What an instance was allowed when it started may have become a pepper since. */
+  #refuseOwn(reference: SecretReference): void {
+    if (this.#forwardable.has(reference)) return;
+    if (!isApartFromOwn(this.#pepperConfig, new ReferencePattern({ ...reference, field: undefined }))) {
+      throw new HkaError(
+        'HKA_REFERENCE_INVALID',
+        `${reference.text} leads to what the server itself needs, which is never forwarded`,
+      );
+    }
+    this.#forwardable.add(reference);
   }
 
   async refused(reference: SecretName, generation: number): Promise<Verdict> {
@@ -261,6 +280,7 @@ export class Runtime implements PluginRuntime {
         const ring = await loadPeppers(config, this.vault);
         first = false;
         this.#pepperConfig = config;
+        this.#forwardable = new WeakSet();
         return ring;
       },
       store: this.store,

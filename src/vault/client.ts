@@ -24,7 +24,7 @@ export interface CallOptions {
 }
 
 /** The calls that a log-in and the life of a token need. */
-export type VaultCalls = Pick<VaultClient, 'read' | 'write'>;
+export type VaultCalls = Pick<VaultClient, 'read' | 'write' | 'place'>;
 
 /** What node-vault's types leave out. */
 interface NodeVaultClient {
@@ -68,6 +68,11 @@ export class VaultClient {
   /** For messages: where calls go. */
   get origin(): string {
     return this.#transport.origin;
+  }
+
+  /** Origin and namespace: which Vault this is, as far as its clients are concerned. */
+  get place(): string {
+    return `${this.origin} ${this.#client.namespace}`;
   }
 
   /**
@@ -190,7 +195,7 @@ export function errorOfReply(reply: Reply, origin: string): HkaError {
   const { status, body, retryAfterMs } = reply;
   const phrases = phrasesIn(body);
   const said = phrases.length === 0 ? '' : ` (${phrases.join(', ')})`;
-  const details = {
+  const details: Record<string, unknown> = {
     status,
     ...(phrases.length === 0 ? {} : { phrases }),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
@@ -208,6 +213,8 @@ export function errorOfReply(reply: Reply, origin: string): HkaError {
       `answered ${status}, a redirect, which is not followed: the address must be that of the active node or of a load balancer that finds it`,
     );
   }
+  // Vault itself is there, and what stands behind this one path is not: a database engine without its database, say.
+  if (status === 500 && fromVault) details['onlyThisPath'] = true;
   if (status >= 500 || status === 429 || status === 472 || status === 473 || status === 412) {
     return unavailable(`answered ${status}${said}`);
   }

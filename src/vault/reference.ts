@@ -109,12 +109,17 @@ export class ReferencePattern {
     return !segments.slice(-common).every((other, index) => mayBe(this.segments.at(index - common), other));
   }
 
-  /** Whether no consumer's secret lies below these segments, wherever in the path they stand. */
+  /**
+   * Whether no consumer's secret lies below these segments, wherever in the path they stand. As above, what they begin with
+   * may name a namespace.
+   */
   isOutside(folder: readonly string[]): boolean {
-    return !this.segments.some(
-      (_, at) =>
-        at + folder.length < this.segments.length &&
-        folder.every((other, index) => mayBe(this.segments[at + index], other)),
+    const isBelow = (names: readonly string[], at: number): boolean =>
+      at + names.length < this.segments.length &&
+      names.every((other, index) => mayBe(this.segments[at + index], other));
+    return !(
+      this.segments.some((_, at) => isBelow(folder, at)) ||
+      folder.some((_, skipped) => skipped < folder.length - 1 && isBelow(folder.slice(skipped), 0))
     );
   }
 

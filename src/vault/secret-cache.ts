@@ -75,6 +75,8 @@ const MARGIN_SHARE = 0.1;
 const FULL_RENEWAL = 0.9;
 /** After Vault has replaced a value by itself, it is read this much later. */
 const CHANGE_MARGIN_MS = 500;
+/** Doublings of that while the change does not come. */
+const MAX_LATE = 6;
 
 /** Requests that have got a value may still be on their way with it, and workers give it out for a second. */
 const IN_FLIGHT_MS = 30_000;
@@ -105,10 +107,12 @@ interface Entry {
   readonly previous: PreviousValue;
   usedAt: number;
   fetching: Promise<SecretData> | undefined;
-  /** Set while the last fetch ended in an answer that is no secret. */
+  /** Set while the last fetch ended in an answer that is no secret, or in an outage of this secret alone. */
   refusal: { readonly error: HkaError; readonly attempts: number; readonly retryAt: number } | undefined;
   /** Set while a field that is asked for is not in the value. */
   lacking: { readonly attempts: number; readonly retryAt: number } | undefined;
+  /** How often in a row a value had not changed when it should have. */
+  late: number;
   lastError: HkaError | undefined;
   cancel: Cancel;
 }
@@ -231,6 +235,7 @@ export class SecretCache {
       fetching: undefined,
       refusal: undefined,
       lacking: undefined,
+      late: 0,
       lastError: undefined,
       cancel: () => undefined,
     };
@@ -341,12 +346,17 @@ export class SecretCache {
       this.#generation += 1;
       entry.lacking = undefined;
     }
+    // Vault is late with the change that it has announced.
+    entry.late =
+      unchanged && fetched.changesInMs !== undefined && readAt >= old.changesAt ? entry.late + 1 : 0;
     const value: Value = {
       data: unchanged ? old.data : fetched.data.as(this.#generation),
       version: fetched.version,
       readAt,
       changesAt:
-        fetched.changesInMs === undefined ? Infinity : readAt + fetched.changesInMs + CHANGE_MARGIN_MS,
+        fetched.changesInMs === undefined
+          ? Infinity
+          : readAt + fetched.changesInMs + CHANGE_MARGIN_MS * 2 ** Math.min(entry.late, MAX_LATE),
       lease: fetched.lease === undefined ? undefined : heldLease(fetched.lease, fetched.lease.ttlMs, readAt),
     };
     entry.value = value;
@@ -383,8 +393,14 @@ export class SecretCache {
   }
 
   #unreachable(entry: Entry, error: HkaError): SecretData {
-    const { clock, logger } = this.#deps;
-    this.#breaker.failed(error);
+    const { clock, logger, random } = this.#deps;
+    if (error.details['onlyThisPath'] === true) {
+      // An outage of what is behind this path, which keeps nobody from other secrets.
+      this.#breaker.succeeded();
+      const attempts = (entry.refusal?.attempts ?? 0) + 1;
+      const delay = backoffMs(attempts, ANSWER_BACKOFF_BASE_MS, ANSWER_BACKOFF_MAX_MS, random);
+      entry.refusal = { error, attempts, retryAt: clock.now() + delay };
+    } else this.#breaker.failed(error);
     if (entry.lastError?.code !== error.code) {
       logger.warn(
         { err: describeError(error), usedUntilSeconds: this.#options.staleIfErrorMs / 1000 },
@@ -443,7 +459,7 @@ export class SecretCache {
         : this.#breaker.retryAt + freshMs * REFRESH_SPREAD * random();
     entry.cancel = timers.schedule(
       () => this.#refreshIfUsed(entry),
-      Math.max(MIN_REFRESH_MS, dueAt - clock.now()),
+      Math.max(MIN_REFRESH_MS, Math.max(dueAt, entry.refusal?.retryAt ?? 0) - clock.now()),
     );
   }
 

@@ -36,6 +36,9 @@ const REFUSED_DELAYS_MS = [10_000, 60_000, 16 * 60_000] as const;
 const WATCH_MS = 2000;
 /** A token made longer ago than this is exchanged once when its policy forbids a path: the role may have got others. */
 const POLICY_AGE_MS = 60_000;
+/** After a log-in for the sake of a policy that changed nothing, the next one waits for so long, and twice as long each time. */
+const VAIN_BASE_MS = 15 * 60_000;
+const VAIN_MAX_MS = 4 * 3_600_000;
 const REVOKE_TIMEOUT_MS = 1000;
 
 interface LiveGrant extends Grant {
@@ -88,6 +91,8 @@ export class VaultSession {
   #failure: Failure | undefined;
   /** How often the same credentials were refused in a row. */
   #refusals = 0;
+  /** Set while new tokens have not been allowed what the old one was not. */
+  #vain: { readonly attempts: number; readonly retryAt: number } | undefined;
   #cancel: Cancel = () => undefined;
   /** Former tokens that are going to be revoked, and how to keep that from happening by itself. */
   readonly #retiring = new Map<LiveGrant, Cancel>();
@@ -132,7 +137,9 @@ export class VaultSession {
       if (!isHkaError(error) || error.code !== 'HKA_VAULT_FORBIDDEN') throw error;
       const other = await this.#replacementFor(grant, error);
       if (other === undefined) throw error;
-      return await call(other.token);
+      const result = await call(other.token);
+      this.#vain = undefined;
+      return result;
     }
   }
 
@@ -209,11 +216,17 @@ export class VaultSession {
       }
       return await this.#live();
     }
-    const ageMs = clock.now() - refused.loggedInAt;
-    if (!this.#mayTry()) return undefined;
-    if (state === 'unknown') return ageMs < MIN_RENEWAL_MS ? undefined : await this.#logIn();
-    // It lives, and its policy forbids the path. A new token gets what the role grants by now.
-    if (!method.ownsTokens || ageMs < POLICY_AGE_MS) return undefined;
+    const now = clock.now();
+    const ageMs = now - refused.loggedInAt;
+    if (!this.#mayTry() || now < (this.#vain?.retryAt ?? -Infinity)) return undefined;
+    // It lives, and its policy forbids the path: a new token gets what the role grants by now. Or that can't be told.
+    if (state === 'alive' && !method.ownsTokens) return undefined;
+    if (ageMs < (state === 'unknown' ? MIN_RENEWAL_MS : POLICY_AGE_MS)) return undefined;
+    // Taken back when it was of use. Else whoever asks for a forbidden path would cause a log-in each time: it uses up secret
+    // ids, and every lease is replaced.
+    const attempts = (this.#vain?.attempts ?? 0) + 1;
+    this.#vain = { attempts, retryAt: now + Math.min(VAIN_MAX_MS, VAIN_BASE_MS * 2 ** (attempts - 1)) };
+    if (state === 'unknown') return await this.#logIn();
     return await this.#logIn().catch(() => undefined);
   }
 
@@ -383,8 +396,8 @@ export class VaultSession {
   async #retire(old: LiveGrant): Promise<void> {
     const { onReplaced, timers } = this.#deps;
     const delayMs = onReplaced === undefined ? 0 : await onReplaced(old.usableUntil);
-    if (delayMs === undefined) return;
-    if (delayMs === 0 || this.#closed) {
+    if (delayMs === undefined && !this.#closed) return;
+    if (delayMs === undefined || delayMs === 0 || this.#closed) {
       await this.#revoke(old);
       return;
     }

@@ -5,6 +5,7 @@
  * Invariants: always the version of the key that was asked for, so that a rotation in Vault changes no result; while Vault is
  * out of reach it is asked now and then, and in between calls fail at once.
  */
+import type { Clock } from '../lib/clock.ts';
 import { HkaError, isHkaError, toHkaError } from '../lib/errors.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { OutageBreaker } from './breaker.ts';
@@ -13,6 +14,9 @@ import { isAnswer } from './outage.ts';
 import { encodePath } from './reference.ts';
 import type { VaultSession } from './session.ts';
 import { isObject } from './transport.ts';
+
+/** How long an answer that is no result stands. */
+const REFUSED_MS = 1000;
 
 export interface TransitPlace {
   readonly mount: string;
@@ -27,13 +31,18 @@ export class VaultTransit {
   readonly #client: VaultClient;
   readonly #session: VaultSession;
   readonly #breaker: OutageBreaker;
+  readonly #clock: Clock;
+  /** The last answer that was no result, by the path that it was for. */
+  readonly #refusals = new Map<string, { readonly error: HkaError; readonly until: number }>();
 
   constructor(
     { mount, key }: TransitPlace,
     client: VaultClient,
     session: VaultSession,
     breaker: OutageBreaker,
+    clock: Clock,
   ) {
+    this.#clock = clock;
     this.#mount = mount.split('/');
     this.#key = key;
     this.place = `${mount}/keys/${key}`;
@@ -84,6 +93,9 @@ export class VaultTransit {
     path: readonly string[],
     call: (token: Secret) => Promise<VaultBody>,
   ): Promise<VaultBody> {
+    const name = path.join('/');
+    const refusal = this.#refusals.get(name);
+    if (refusal !== undefined && this.#clock.now() < refusal.until) throw refusal.error;
     if (!this.#breaker.tryEnter()) {
       throw (
         this.#breaker.error ?? new HkaError('HKA_VAULT_UNAVAILABLE', `${this.place}: Vault is not asked now`)
@@ -92,6 +104,7 @@ export class VaultTransit {
     try {
       const body = await this.#session.run(call);
       this.#breaker.succeeded();
+      this.#refusals.delete(name);
       return body;
     } catch (error) {
       const fault = toHkaError(error);
@@ -100,9 +113,14 @@ export class VaultTransit {
       if (!isHkaError(error)) throw error;
       const hint =
         error.code === 'HKA_VAULT_FORBIDDEN'
-          ? `: the token's policy has to grant ${capability} on "${path.join('/')}"`
+          ? `: the token's policy has to grant ${capability} on "${name}"`
           : '';
-      throw new HkaError(error.code, `${this.place}: ${error.message}${hint}`, { details: error.details });
+      const told = new HkaError(error.code, `${this.place}: ${error.message}${hint}`, {
+        details: error.details,
+      });
+      // Every key that is presented would ask again.
+      if (isAnswer(fault)) this.#refusals.set(name, { error: told, until: this.#clock.now() + REFUSED_MS });
+      throw told;
     }
   }
 }

@@ -190,7 +190,7 @@ class ConnectedVault implements Vault {
   transit(place: TransitPlace): VaultTransit {
     const { client, session } = this.#started();
     const { clock = monotonicClock, random = Math.random } = this.#deps;
-    return new VaultTransit(place, client, session, new OutageBreaker(clock, random));
+    return new VaultTransit(place, client, session, new OutageBreaker(clock, random), clock);
   }
 
   status(): VaultStatus {

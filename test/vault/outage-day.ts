@@ -146,6 +146,7 @@ class Day {
     this.#session = new VaultSession({
       ...ours,
       client: {
+        place: 'a stand-in',
         read: () => this.#answer(() => ({ data: {} })),
         write: (path, _data, { token }) =>
           this.#answer(() =>

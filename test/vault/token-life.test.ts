@@ -28,6 +28,7 @@ interface TokenRules {
 
 /** Vault's rules for the life of tokens, on time moved by hand. */
 class TokenVault implements VaultCalls {
+  readonly place = 'a stand-in';
   readonly calls = { login: 0, renew: 0, revoke: 0, refused: 0 };
   rules: TokenRules;
   readonly #time: ManualTime;

@@ -23,7 +23,7 @@ interface Delivery {
   secretId: Promise<Secret> | undefined;
 }
 
-/** The last delivery of each file, by its path and what must have made it. */
+/** The last delivery of each file, by the Vault it is for, its path, and what must have made it. */
 const deliveries = new Map<string, Delivery>();
 
 export class WrappedSecretId {
@@ -56,13 +56,13 @@ export class WrappedSecretId {
 
   /** The secret id: from memory, or unwrapped now. Rejects as LoginMethod.login does. */
   async take(client: VaultCalls): Promise<Secret> {
-    const delivery = this.#deliveryOf(this.#file.take());
+    const delivery = this.#deliveryOf(client, this.#file.take());
     delivery.secretId ??= this.#unwrap(client, delivery);
     return await delivery.secretId;
   }
 
-  #deliveryOf(token: Secret): Delivery {
-    const key = `${this.#path}\n${this.#expected.text}`;
+  #deliveryOf({ place }: VaultCalls, token: Secret): Delivery {
+    const key = [place, this.#path, this.#expected.text].join('\n');
     const last = deliveries.get(key);
     if (last?.token.equals(token) === true) return last;
     const delivery: Delivery = { token, sent: false, secretId: undefined };
