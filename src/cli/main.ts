@@ -12,6 +12,7 @@ import type { DeleteOptions, ListOptions, RevokeOptions, RotateOptions, UpdateOp
 import { Output, type Io } from './output.ts';
 import type { RotateOptions as PepperRotateOptions } from './pepper.ts';
 import type { CliSession } from './session.ts';
+import type { VaultPolicyOptions } from './vault-policy.ts';
 
 interface CommonOptions {
   readonly config?: string;
@@ -527,6 +528,30 @@ function build(io: Io, finish: (code: number) => void): Command {
         return showAuditLog(session, output, options);
       }),
     );
+
+  const vault = program.command('vault').description('what is needed in Vault');
+  withConfig(
+    command(
+      vault,
+      'policy',
+      'print the policies that this configuration needs in Vault, and no more; changes nothing',
+      [
+        'hashed-key-auth vault policy --service gateway --kong kong.yml | vault policy write gateway -',
+        'hashed-key-auth vault policy --service gateway --connection billing --reference vault://billing@kv/orders#token',
+        'hashed-key-auth vault policy --service admin --no-default-policy --json',
+      ],
+    ),
+  )
+    .requiredOption('--service <service>', 'gateway, admin or pepper-rotation')
+    .option('--connection <name>', 'only for this connection; "default" is the vault section itself')
+    .option('--kong <files...>', "Kong's declarative files (kong.yml, decK) with the plugins that send secrets")
+    .option('--reference <references...>', 'further secrets for upstreams, such as vault://secret/orders/{consumer.id}#token')
+    .option('--rehash', 'the gateway may replace hashes: with store.type vault, write any credential')
+    .option('--no-default-policy', "for tokens without Vault's policy `default`")
+    .action(async (options: CommonOptions & VaultPolicyOptions) => {
+      const { vaultPolicy } = await import('./vault-policy.ts');
+      finish(await vaultPolicy(new Output(io, options.json === true), options));
+    });
 
   command(program, 'completion', 'print a script that completes commands and options in the shell', [
     'source <(hashed-key-auth completion bash)',

@@ -45,6 +45,14 @@ const ENGINES: ReadonlySet<string> = new Set([
   'terraform',
 ]);
 
+/** The mount that the configuration names for a path; undefined when Vault has to be asked. Throws HKA_CONFIG_INVALID. */
+export function configuredMount(
+  configured: readonly MountConfig[],
+  reference: Pick<SecretReference, 'segments'>,
+): Mount | undefined {
+  return configured.map(mountOf).find(({ segments }) => isInside(reference, segments));
+}
+
 /** Mounts can't lie inside each other, so at most one is a prefix of a path. */
 export class MountTable {
   readonly #client: VaultClient;
@@ -53,11 +61,7 @@ export class MountTable {
 
   constructor(client: VaultClient, configured: readonly MountConfig[]) {
     this.#client = client;
-    this.#configured = configured.map(({ path, kvVersion, leased }) => ({
-      segments: mountSegments(path),
-      kind: kvVersion === undefined || leased === true ? 'engine' : (`kv-${kvVersion}` as const),
-      remembered: false,
-    }));
+    this.#configured = configured.map(mountOf);
   }
 
   /** The mount that `reference` lies in: as configured, as remembered, or as Vault says. */
@@ -109,6 +113,15 @@ function kindOf(type: string, options: unknown): MountKind {
 }
 
 /** Throws HKA_CONFIG_INVALID. */
+function mountOf({ path, kvVersion, leased }: MountConfig): Mount {
+  return {
+    segments: mountSegments(path),
+    kind: kvVersion === undefined || leased === true ? 'engine' : (`kv-${kvVersion}` as const),
+    remembered: false,
+  };
+}
+
+/** Throws HKA_CONFIG_INVALID. */
 function mountSegments(path: string): string[] {
   const segments = path.replace(/^\/|\/$/g, '').split('/');
   if (segments.some((segment) => segment === '' || segment === '.' || segment === '..')) {
@@ -118,6 +131,6 @@ function mountSegments(path: string): string[] {
 }
 
 /** Whether something of the reference is left below the mount. */
-function isInside({ segments }: SecretReference, mount: readonly string[]): boolean {
+function isInside({ segments }: Pick<SecretReference, 'segments'>, mount: readonly string[]): boolean {
   return segments.length > mount.length && mount.every((segment, index) => segment === segments[index]);
 }

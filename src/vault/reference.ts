@@ -76,17 +76,18 @@ export class ReferencePattern {
   readonly text: string;
   /** Undefined when the template names the fields. */
   readonly field: string | undefined;
+  /** Mount and path, where a segment that is not the same for all consumers says what is before and after its placeholder. */
+  readonly segments: readonly PatternSegment[];
   readonly #parsed: Parsed;
-  readonly #segments: readonly PatternSegment[];
   readonly #fixed: SecretReference | undefined;
 
   constructor(parsed: Parsed) {
     this.text = parsed.field === undefined ? parsed.text : `${parsed.text}#${parsed.field}`;
     this.field = parsed.field;
     this.#parsed = parsed;
-    this.#segments = parsed.segments.map(patternSegment);
+    this.segments = parsed.segments.map(patternSegment);
     const { text, connection, segments, version } = parsed;
-    this.#fixed = this.#segments.some((segment) => typeof segment !== 'string')
+    this.#fixed = this.segments.some((segment) => typeof segment !== 'string')
       ? undefined
       : { text, connection, segments, version };
   }
@@ -104,16 +105,16 @@ export class ReferencePattern {
    * counts for nothing: it may name a namespace, which the other is in already.
    */
   isApartFrom(segments: readonly string[]): boolean {
-    const common = Math.min(segments.length, this.#segments.length);
-    return !segments.slice(-common).every((other, index) => mayBe(this.#segments.at(index - common), other));
+    const common = Math.min(segments.length, this.segments.length);
+    return !segments.slice(-common).every((other, index) => mayBe(this.segments.at(index - common), other));
   }
 
   /** Whether no consumer's secret lies below these segments, wherever in the path they stand. */
   isOutside(folder: readonly string[]): boolean {
-    return !this.#segments.some(
+    return !this.segments.some(
       (_, at) =>
-        at + folder.length < this.#segments.length &&
-        folder.every((other, index) => mayBe(this.#segments[at + index], other)),
+        at + folder.length < this.segments.length &&
+        folder.every((other, index) => mayBe(this.segments[at + index], other)),
     );
   }
 
@@ -123,7 +124,7 @@ export class ReferencePattern {
    */
   for(consumer: ReferenceConsumer | undefined): SecretReference {
     if (this.#fixed !== undefined) return this.#fixed;
-    const segments = this.#segments.map((segment) =>
+    const segments = this.segments.map((segment) =>
       typeof segment === 'string' ? segment : fill(segment, consumer, this.text),
     );
     const { connection, version } = this.#parsed;
@@ -147,13 +148,13 @@ export function encodePath(segments: readonly string[]): string {
   return segments.map((segment) => encodeURIComponent(segment)).join('/');
 }
 
-interface ConsumerSegment {
+export interface ConsumerSegment {
   readonly before: string;
   readonly field: ConsumerField;
   readonly after: string;
 }
 
-type PatternSegment = string | ConsumerSegment;
+export type PatternSegment = string | ConsumerSegment;
 
 function mayBe(own: PatternSegment | undefined, other: string): boolean {
   if (own === undefined || typeof own === 'string') return own === other;

@@ -7,7 +7,8 @@
  * gone or forbidden ends it at once.
  *
  * A value under a lease lives as long as the lease: it is renewed ahead of its end while it is in use, and replaced, still
- * ahead of it, when renewing has come to its end. It is never used past its lease, whatever Vault's state.
+ * ahead of it, when renewing has come to its end. It is never used past its lease, nor past the token that it was made with,
+ * whatever Vault's state.
  *
  * Invariants: a value is never replaced by an error; no value is used past the larger of `revalidateMs` and
  * `staleIfErrorMs`, none under a lease past its end; one fetch at a time for each secret; values are in memory only.
@@ -210,7 +211,7 @@ export class SecretCache {
       ...(entry.value?.version === undefined ? {} : { version: entry.value.version }),
       ...(entry.value?.lease === undefined
         ? {}
-        : { leaseSeconds: Math.max(0, entry.value.lease.usableUntil - now) / 1000 }),
+        : { leaseSeconds: Math.max(0, endOf(entry.value.lease) - now) / 1000 }),
       ...(entry.previous.isInUse(now) ? { previousInUse: true } : {}),
       ...(entry.lastError === undefined ? {} : { error: entry.lastError.code }),
     }));
@@ -251,7 +252,7 @@ export class SecretCache {
   }
 
   #isLive(value: Value, lease: HeldLease): boolean {
-    return this.#deps.clock.now() < lease.usableUntil && this.#ageOf(value) !== Infinity;
+    return this.#deps.clock.now() < endOf(lease) && this.#ageOf(value) !== Infinity;
   }
 
   #mayRevalidate(entry: Entry, value: Value): boolean {
@@ -350,7 +351,7 @@ export class SecretCache {
     };
     entry.value = value;
     if (old !== undefined && !unchanged) {
-      entry.previous.keep(old.data, this.#deps.clock.now(), old.lease?.usableUntil ?? Infinity);
+      entry.previous.keep(old.data, this.#deps.clock.now(), old.lease === undefined ? Infinity : endOf(old.lease));
       this.#deps.logger.info(
         {
           reference: entry.reference.text,
@@ -538,6 +539,11 @@ function heldLease(lease: Lease, fullTtlMs: number, since: number): HeldLease {
     usableUntil: since + lease.ttlMs - margin,
     atMaximum: lease.ttlMs < fullTtlMs * FULL_RENEWAL,
   };
+}
+
+/** A token that could not be renewed takes its leases with it, however long they would last. */
+function endOf({ usableUntil, tokenEnd }: HeldLease): number {
+  return Math.min(usableUntil, tokenEnd?.() ?? Infinity);
 }
 
 /** Its outcome is kept in the entry. */

@@ -28,6 +28,8 @@ export interface Lease {
   readonly id: Secret;
   readonly ttlMs: number;
   readonly renewable: boolean;
+  /** Until when the token that it was made with is good, as of now: it ends with that at the latest, whoever renews it. */
+  readonly tokenEnd?: () => number;
 }
 
 export class SecretReader {
@@ -56,7 +58,7 @@ export class SecretReader {
         this.#client.write('sys/leases/renew', { lease_id: lease.id.reveal() }, { token }),
       );
       const renewed = leaseOf(body);
-      if (renewed !== undefined) return { ...renewed, id: lease.id };
+      if (renewed !== undefined) return { ...lease, ...renewed, id: lease.id };
       throw new HkaError('HKA_VAULT_MALFORMED', 'the answer to a renewal says nothing about a lease');
     });
   }
@@ -64,14 +66,20 @@ export class SecretReader {
   async #readWith(reference: SecretReference, token: Secret): Promise<FetchedSecret> {
     const mount = await this.#mounts.find(reference, token);
     try {
-      return await this.#readFrom(mount, reference, token);
+      return this.#under(token, await this.#readFrom(mount, reference, token));
     } catch (error) {
       if (!isHkaError(error) || !isAnswer(error) || says(error, 'invalid token')) throw error;
       // The mount may have been upgraded or replaced since it was asked about. When that can't be told, the answer stands.
       const changed = await this.#mounts.findChanged(reference, mount, token).catch(() => undefined);
       if (changed === undefined) throw error;
-      return await this.#readFrom(changed, reference, token);
+      return this.#under(token, await this.#readFrom(changed, reference, token));
     }
+  }
+
+  #under(token: Secret, fetched: FetchedSecret): FetchedSecret {
+    const { lease } = fetched;
+    if (lease === undefined) return fetched;
+    return { ...fetched, lease: { ...lease, tokenEnd: () => this.#session.endOf(token) } };
   }
 
   async #readFrom(mount: Mount, reference: SecretReference, token: Secret): Promise<FetchedSecret> {

@@ -91,6 +91,8 @@ export class VaultSession {
   #cancel: Cancel = () => undefined;
   /** Former tokens that are going to be revoked, and how to keep that from happening by itself. */
   readonly #retiring = new Map<LiveGrant, Cancel>();
+  /** Until when each token is good, as far as is known. */
+  readonly #ends = new WeakMap<Secret, number>();
   #closed = false;
 
   constructor(deps: SessionDependencies) {
@@ -132,6 +134,11 @@ export class VaultSession {
       if (other === undefined) throw error;
       return await call(other.token);
     }
+  }
+
+  /** Until when a token that `run` has handed out is good, as of now: what is leased under it ends with it. */
+  endOf(token: Secret): number {
+    return this.#ends.get(token) ?? -Infinity;
   }
 
   status(): SessionStatus {
@@ -267,6 +274,7 @@ export class VaultSession {
       atMaximum: renewed && ttlMs !== undefined && ttlMs < (fullTtlMs ?? 0) * FULL_RENEWAL,
     };
     this.#grant = live;
+    this.#ends.set(live.token, live.usableUntil);
     if (!renewed) {
       this.#failure = undefined;
       this.#refusals = 0;

@@ -13,7 +13,7 @@ import { OutageBreaker } from './breaker.ts';
 import { ClientCertificate } from './client-certificate.ts';
 import { VaultClient } from './client.ts';
 import { VaultRecords, type RecordsPlace } from './kv-records.ts';
-import { MountTable, type MountConfig } from './mounts.ts';
+import { MountTable, type Mount, type MountConfig } from './mounts.ts';
 import { type FieldReference, type SecretName, type SecretReference } from './reference.ts';
 import type { Verdict } from './previous-value.ts';
 import { SecretCache, type SecretAge } from './secret-cache.ts';
@@ -99,6 +99,8 @@ export interface Vault {
   secret(reference: SecretReference, fields?: readonly string[]): SecretData | Promise<SecretData>;
   /** One field of it; rejects as `secret` does, or with HKA_VAULT_FIELD_MISSING. */
   field(reference: FieldReference): Promise<Secret>;
+  /** The mount that a secret lies in. Rejects as `secret` does, with HKA_VAULT_FORBIDDEN where the token has no rights in it. */
+  mount(reference: SecretReference): Promise<Mount>;
   /** An upstream has refused the value of this generation; what follows from that. */
   refused(reference: SecretName, generation: number): Verdict;
   /** Entries below a path of a KV mount. Throws HKA_CONFIG_INVALID for a place that could be left. */
@@ -169,6 +171,11 @@ class ConnectedVault implements Vault {
 
   async field(reference: FieldReference): Promise<Secret> {
     return (await this.secret(reference, [reference.field])).field(reference.field);
+  }
+
+  mount(reference: SecretReference): Promise<Mount> {
+    const { session, mounts } = this.#started();
+    return session.run((token) => mounts.find(reference, token));
   }
 
   refused(reference: SecretName, generation: number): Verdict {

@@ -2,6 +2,7 @@
 import { HkaError } from '../lib/errors.ts';
 import type { Secret } from '../lib/secret.ts';
 import { connectionsOf } from './connections.ts';
+import type { Mount } from './mounts.ts';
 import type { RecordsPlace, VaultRecords } from './kv-records.ts';
 import type { Verdict } from './previous-value.ts';
 import {
@@ -92,6 +93,12 @@ class ConnectedVaults implements Vaults {
     // Commands that need one secret start the connection that leads to it, and no other.
     await vault.start();
     return await vault.field(reference);
+  }
+
+  async mount(reference: SecretReference): Promise<Mount> {
+    const vault = this.#get(reference.connection);
+    await vault.start();
+    return await vault.mount(reference);
   }
 
   refused(reference: SecretName, generation: number): Verdict {

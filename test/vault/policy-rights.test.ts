@@ -1,0 +1,605 @@
+/**
+ * What `vault policy` prints is enough and not too much (R12): everything that gateway, admin and rotation do works in a real
+ * Vault under exactly these policies, and without any single right in them something named here does not.
+ */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { main } from '../../src/cli/main.ts';
+import { CliSession } from '../../src/cli/session.ts';
+import { generatePepperText } from '../../src/keys/pepper.ts';
+import { loadConfig } from '../../src/runtime/config.ts';
+import { Runtime } from '../../src/runtime/runtime.ts';
+import { policyText, type Capability, type PolicyRule } from '../../src/vault/policy.ts';
+import { parsePattern } from '../../src/vault/reference.ts';
+import { createVault, type Vault } from '../../src/vault/vault.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { postgresAbsence, startPostgres, type PostgresServer } from '../helpers/postgres-server.ts';
+import { suite } from '../helpers/suite.ts';
+import { startVault, vaultPluginsAbsence, type VaultServer } from '../helpers/vault-server.ts';
+import { keepLog, ManualTime } from './support.ts';
+import { startVaultProxy, type VaultProxy } from './vault-proxy.ts';
+
+const test = suite('policies as printed (R12)');
+const absence = vaultPluginsAbsence() ?? postgresAbsence();
+const declare = test.needing(absence);
+
+const folder = mkdtempSync(join(tmpdir(), 'hka-rights-'));
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+let vault: VaultServer;
+let postgres: PostgresServer;
+let proxy: VaultProxy;
+/** What the proxy says was written long ago. */
+const LONG_AGO = 'gateways/00000000-0000-4000-8000-00000000dead';
+
+test.before(async () => {
+  if (absence !== undefined) return;
+  [vault, postgres] = await Promise.all([startVault({ plugins: true }), startPostgres()]);
+  proxy = await startVaultProxy(vault.address, (call, body) =>
+    call.endsWith(LONG_AGO) ? body.replace(/"created_time":"\d{4}/, '"created_time":"2001') : body,
+  );
+  await vault.root('POST', 'sys/auth/approle', { type: 'approle' });
+  await vault.root('POST', 'sys/mounts/kv1', { type: 'kv', options: { version: '1' } });
+  await vault.root('POST', 'sys/mounts/transit', { type: 'transit' });
+  await vault.root('POST', 'transit/keys/pepper');
+  await vault.root('POST', 'sys/mounts/database', { type: 'database' });
+  await vault.root('POST', 'database/config/orders', {
+    plugin_name: 'postgresql-database-plugin',
+    allowed_roles: '*',
+    connection_url: `postgresql://{{username}}:{{password}}@${postgres.host}:${postgres.port}/postgres?sslmode=disable`,
+    username: postgres.superuser.user,
+    password: postgres.superuser.password,
+  });
+  await vault.root('POST', 'database/roles/app', {
+    db_name: 'orders',
+    default_ttl: '1h',
+    max_ttl: '24h',
+    creation_statements: [
+      `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`,
+    ],
+  });
+  await vault.root('POST', 'secret/data/orders/backend', { data: { token: 'two' } });
+  await vault.root('POST', 'kv1/orders/backend', { token: 'one' });
+  // The consumer is named a/b, which its path has percent-encoded.
+  await vault.root('POST', `secret/data/partners/${encodeURIComponent('a%2Fb')}/api`, { data: { token: 'own' } });
+  await vault.root('POST', 'secret/data/app-7', { data: { token: 'seven' } });
+});
+
+test.after(async () => {
+  await proxy?.close();
+  await vault?.stop();
+  await postgres?.stop();
+});
+
+type Pepper = 'source' | 'versions';
+type Service = 'gateway' | 'admin' | 'pepper-rotation';
+
+const KV2 = 'vault://secret/orders/backend#token';
+const KV1 = 'vault://kv1/orders/backend#token';
+const DATABASE = 'vault://database/creds/app';
+const OF_CONSUMER = 'vault://secret/partners/{consumer.username}/api#token';
+const OF_CONSUMER_PREFIX = 'vault://secret/app-{consumer.custom_id}#token';
+const REFERENCES = [KV2, KV1, DATABASE, OF_CONSUMER, OF_CONSUMER_PREFIX];
+const CONSUMER = { id: randomUUID(), username: 'a/b', custom_id: '7' };
+
+/** An installation with credentials and pepper in Vault at places of its own. */
+interface Place {
+  readonly id: string;
+  readonly config: string;
+  readonly roleName: string;
+  /** Entries of the store, with the root token. */
+  entry(method: string, path: string, body?: object): Promise<{ status: number; body: unknown }>;
+}
+
+async function makePlace(pepper: Pepper, rehash: boolean): Promise<Place> {
+  const id = randomUUID();
+  const own = join(folder, id);
+  mkdirSync(own);
+  const roleName = `role-${id}`;
+  await vault.root('POST', `auth/approle/role/${roleName}`, {
+    token_policies: roleName,
+    token_ttl: '1h',
+    token_no_default_policy: true,
+  });
+  const role = (await vault.root('GET', `auth/approle/role/${roleName}/role-id`)) as { data: { role_id: string } };
+  const secret = (await vault.root('POST', `auth/approle/role/${roleName}/secret-id`)) as {
+    data: { secret_id: string };
+  };
+  writeFileSync(join(own, 'secret-id'), secret.data.secret_id, { mode: 0o600 });
+  const text = generatePepperText().reveal();
+  await vault.root('POST', `secret/data/peppers/${id}`, { data: { current: '1', 1: text } });
+  await vault.root('POST', `kv1/peppers/${id}`, { value: text });
+  const config = join(own, 'hashed-key-auth.yaml');
+  writeFileSync(
+    config,
+    [
+      `store: { type: vault, poll_ms: 50, vault: { mount: secret, path: stores/${id} } }`,
+      ...(pepper === 'source'
+        ? [`pepper: { source: { mount: secret, path: peppers/${id}, poll_seconds: 1 } }`]
+        : [
+            'pepper:',
+            '  current: t',
+            '  versions:',
+            `    - { id: "1", reference: "vault://kv1/peppers/${id}#value" }`,
+            '    - id: t',
+            '      transit: { mount: transit, key: pepper, key_version: 1 }',
+          ]),
+      `argon2: { memory_kib: 19456, time: 2, parallelism: 1, rehash: ${rehash} }`,
+      'usage: { flush_seconds: 3600 }',
+      'vault:',
+      `  address: ${proxy.address}`,
+      `  auth: { method: approle, role_id: ${role.data.role_id}, secret_id_file: secret-id }`,
+      '',
+    ].join('\n'),
+    { mode: 0o600 },
+  );
+  return {
+    id,
+    config,
+    roleName,
+    entry: (method, path, body) =>
+      vault.call(vault.rootToken, method, path.replace(/^(data|metadata)\//, `secret/$1/stores/${id}/`), body),
+  };
+}
+
+/** Makes a policy that lets Vault say of which kind mounts are: any right inside each of them is enough. */
+async function bootstrap({ roleName }: Place): Promise<void> {
+  const policy = 'path "secret/data/orders/backend" { capabilities = ["read"] }\npath "kv1/orders/backend" { capabilities = ["read"] }\npath "database/creds/app" { capabilities = ["read"] }';
+  await vault.root('PUT', `sys/policies/acl/${roleName}`, { policy });
+}
+
+async function print(place: Place, args: readonly string[]): Promise<string> {
+  let out = '';
+  let err = '';
+  const io = {
+    stdout: { write: (text: string) => void (out += text) },
+    stderr: { write: (text: string) => void (err += text) },
+    stdin: (async function* (): AsyncGenerator<string> {})(),
+  };
+  const status = await main(['vault', 'policy', '--config', place.config, ...args], io);
+  assert.is(status, 0, err);
+  return out;
+}
+
+function argsFor(service: Service, rehash: boolean): string[] {
+  return [
+    '--service',
+    service,
+    '--no-default-policy',
+    ...(service === 'gateway' ? REFERENCES.flatMap((reference) => ['--reference', reference]) : []),
+    ...(rehash ? ['--rehash'] : []),
+  ];
+}
+
+async function printedRules(place: Place, args: readonly string[]): Promise<readonly PolicyRule[]> {
+  await bootstrap(place);
+  const printed = JSON.parse(await print(place, [...args, '--json'])) as {
+    paths: { path: string; capabilities: Capability[]; for: string[] }[];
+  }[];
+  return (printed[0]?.paths ?? []).map(({ path, capabilities, for: purposes }) => ({ path, capabilities, purposes }));
+}
+
+async function allow(place: Place, policy: string): Promise<void> {
+  await vault.root('PUT', `sys/policies/acl/${place.roleName}`, { policy });
+}
+
+type Job = readonly [name: string, work: () => Promise<unknown>];
+
+/** The first job that fails, with why; undefined when all work. Later ones need the earlier ones. */
+async function firstFailure(jobs: readonly Job[]): Promise<{ name: string; message: string } | undefined> {
+  for (const [name, work] of jobs) {
+    try {
+      await work();
+    } catch (error) {
+      return { name, message: error instanceof Error ? error.message : String(error) };
+    }
+  }
+  return undefined;
+}
+
+
+const ACTOR = { name: 'test', from: 'here' };
+
+/** A session with all rights to the place, whatever the policy under test. */
+async function asOwner<T>(place: Place, work: (session: CliSession) => Promise<T>): Promise<T> {
+  const config = join(folder, place.id, 'owner.yaml');
+  writeFileSync(join(folder, place.id, 'token'), vault.rootToken, { mode: 0o600 });
+  writeFileSync(
+    config,
+    readFileSync(place.config, 'utf8')
+      .replace(/auth: .*/, 'auth: { method: token, token_file: token }')
+      .replace(/^usage: /m, 'audit: { path: owner-audit.log }\nusage: '),
+  );
+  const session = new CliSession(config, { logger: keepLog() });
+  try {
+    return await work(session);
+  } finally {
+    await session.close();
+  }
+}
+
+const changeSomething = (place: Place, id: string): Promise<unknown> =>
+  asOwner(place, async (session) => (await session.store()).update(id, { name: randomUUID() }));
+
+/** What is left of a credential that was removed long ago; a change clears it. */
+const MARK = `${randomUUID()}.1`;
+const leaveMark = (place: Place): Promise<unknown> =>
+  place.entry('POST', `data/credentials/${MARK}`, { data: { sequence: 1, removed_at: '2001-01-01T00:00:00Z' } });
+const hasMark = async (place: Place): Promise<boolean> =>
+  (await place.entry('GET', `metadata/credentials/${MARK}`)).status === 200;
+
+async function field(opened: Pick<Runtime, 'secret'>, text: string, name = 'token'): Promise<string> {
+  return (await opened.secret(parsePattern(text).for(CONSUMER), [name])).field(name).reveal();
+}
+
+/** Log-in, renewal and end of a token, and renewal of a lease: in faked time, with real calls. */
+function tokenJobs(place: Place, withLease: boolean): Job[] {
+  const time = new ManualTime();
+  const log = keepLog();
+  let opened: Vault;
+  const tokens = async (): Promise<number> => {
+    const { data } = (await vault.root('LIST', 'auth/token/accessors')) as { data: { keys: string[] } };
+    const found = await Promise.all(
+      data.keys.map((accessor) => vault.call(vault.rootToken, 'POST', 'auth/token/lookup-accessor', { accessor })),
+    );
+    return found.filter(({ body }) => JSON.stringify(body).includes(place.roleName)).length;
+  };
+  const settled = (what: string, seconds: () => number | undefined, before: number): Promise<unknown> =>
+    eventually(what, async () => log.count('could not be renewed') > 0 || (seconds() ?? 0) > before);
+  const lease = (): number | undefined => opened.status().secrets[0]?.leaseSeconds;
+  const token = (): number | undefined => opened.status().session.tokenSeconds;
+  return [
+    [
+      'log-in',
+      async () => {
+        const { vault: config } = loadConfig(place.config);
+        if (config === undefined) throw new Error('no vault section');
+        opened = createVault(config, { logger: log, clock: time, timers: time, random: () => 0.5 });
+        await opened.start();
+        await opened.ready();
+      },
+    ],
+    [
+      'renewal of the token',
+      async () => {
+        time.advance(time.nextIn - 1);
+        const before = token() ?? Infinity;
+        time.runNext();
+        await settled('the renewal has ended', token, before);
+        assert.is(log.count('could not be renewed'), 0, log.text());
+      },
+    ],
+    ...(withLease
+      ? [
+          [
+            'renewal of a lease',
+            async () => {
+              const reference = parsePattern(DATABASE).for(undefined);
+              const user = async (): Promise<string> => (await opened.secret(reference)).field('username').reveal();
+              const first = await user();
+              time.advance(time.nextIn - 1);
+              assert.is(await user(), first);
+              const before = lease() ?? Infinity;
+              // That of the token is due at about the same time.
+              while (time.nextIn < 10_000) time.runNext();
+              await settled('the renewal has ended', lease, before);
+              assert.is(log.count('could not be renewed'), 0, log.text());
+            },
+          ] as const,
+        ]
+      : []),
+    [
+      'no more than one log-in for paths that are forbidden',
+      async () => {
+        const opening = log.count('logged in to Vault');
+        for (const name of ['a', 'b']) {
+          time.advance(10_000);
+          const reference = parsePattern(`vault://secret/forbidden/${name}`).for(undefined);
+          await Promise.resolve(opened.secret(reference)).catch(() => undefined);
+        }
+        assert.ok(log.count('logged in to Vault') - opening <= 1, log.text());
+      },
+    ],
+    [
+      'the end of the token with the program',
+      async () => {
+        assert.ok((await tokens()) > 0);
+        await opened.close();
+        assert.is(await tokens(), 0);
+      },
+    ],
+  ];
+}
+
+type Run = (place: Place) => Promise<{ readonly jobs: readonly Job[]; readonly close: () => Promise<void> }>;
+
+/** `rehash`: with --rehash. */
+const gateway =
+  (rehash: boolean): Run =>
+  async (place) => {
+    const { id, key } = await asOwner(place, async (session) => {
+      const { record, key: made } = await (await session.service()).issue(ACTOR, { consumer: { username: 'alice' } });
+      return { id: record.id, key: made.reveal() };
+    });
+    if (rehash) {
+      await leaveMark(place);
+      // As a writer leaves it that was killed after its change was made.
+      const { body } = await place.entry('LIST', 'metadata/credentials');
+      const names = (body as { data: { keys: string[] } }).data.keys.filter((name) => name.startsWith(id));
+      for (const name of names) await place.entry('DELETE', `metadata/credentials/${name}`);
+      await place.entry('DELETE', 'metadata/peppers');
+    }
+    const log = keepLog();
+    const config = loadConfig(place.config);
+    let runtime = new Runtime(config, log);
+    const gateways = async (): Promise<string[]> => {
+      const { body } = await place.entry('LIST', 'metadata/gateways');
+      return (body as { data?: { keys?: string[] } }).data?.keys ?? [];
+    };
+    const said = (what: string, isSo: () => Promise<boolean>): Promise<unknown> =>
+      eventually(what, async () => {
+        if (log.count('can not say so') > 0) throw new Error(log.text());
+        return await isSo();
+      });
+    const version = async (): Promise<number> => {
+      const [name = ''] = await gateways();
+      const { body } = await place.entry('GET', `data/gateways/${name}`);
+      return (body as { data?: { metadata?: { version?: number } } }).data?.metadata?.version ?? 0;
+    };
+    const use = async (at: number): Promise<void> => {
+      runtime.usage.add([{ id, at }]);
+      // It is handed on at the end, too.
+      await runtime.close();
+      const { body } = await place.entry('GET', `data/usage/${id}`);
+      assert.is((body as { data?: { data?: { last?: number } } }).data?.data?.last, at, log.text());
+      runtime = new Runtime(config, log);
+      await runtime.start();
+    };
+    const jobs: readonly Job[] = [
+      ['a start with the credentials', () => runtime.start()],
+      [
+        'reading the pepper',
+        () =>
+          eventually('the pepper is read', async () => {
+            if (log.count('the pepper cannot be read') > 0) throw new Error(log.text());
+            return runtime.notReady() === undefined;
+          }),
+      ],
+      ['admitting a key', async () => assert.is((await runtime.verifier().verify(key)).ok, true)],
+      ['saying which change it acts upon', () => said('it has said so', async () => (await gateways()).length > 0)],
+      [
+        'saying which change it acts upon, later on',
+        async () => {
+          const before = await version();
+          await changeSomething(place, id);
+          await said('it has said so again', async () => (await version()) > before);
+        },
+      ],
+      [
+        'saying so after somebody has removed what it said',
+        async () => {
+          const [name = ''] = await gateways();
+          await place.entry('DELETE', `metadata/gateways/${name}`);
+          await changeSomething(place, id);
+          await said('it has said so again', async () => (await gateways()).includes(name));
+        },
+      ],
+      ['keeping the first use of a key', () => use(1_000_000)],
+      ['keeping a later use of a key', () => use(2_000_000)],
+      ['a secret of KV version 2', async () => assert.is(await field(runtime, KV2), 'two')],
+      ['a secret of KV version 1', async () => assert.is(await field(runtime, KV1), 'one')],
+      ['credentials of a database', async () => assert.ok((await field(runtime, DATABASE, 'username')) !== '')],
+      ["a consumer's secret", async () => assert.is(await field(runtime, OF_CONSUMER), 'own')],
+      ["a consumer's secret by prefix", async () => assert.is(await field(runtime, OF_CONSUMER_PREFIX), 'seven')],
+      ...(rehash ? rehashJobs(place, () => runtime, id) : []),
+      [
+        'signing off',
+        async () => {
+          await runtime.close();
+          assert.equal(await gateways(), []);
+        },
+      ],
+      ...tokenJobs(place, true),
+    ];
+    return { jobs, close: () => runtime.close() };
+  };
+
+function rehashJobs(place: Place, runtime: () => Runtime, id: string): readonly Job[] {
+  const replace = async (): Promise<void> => {
+    const { store } = runtime();
+    const record = await store.get(id);
+    if (record === undefined) throw new Error('the credential is gone');
+    const { hash, lookup, pepper } = record;
+    assert.is(await store.replaceHash({ id, oldHash: hash, newHash: hash.replace(/.$/, 'A'), pepper, lookup }), true);
+  };
+  return [
+    ['noting the check value of a pepper', async () => void (await runtime().store.notePepper('a', '0'.repeat(32)))],
+    ['noting that of another one', async () => void (await runtime().store.notePepper('b', '1'.repeat(32)))],
+    ['replacing a hash', replace],
+    ['clearing what removed credentials left', async () => assert.not.ok(await hasMark(place))],
+  ];
+}
+
+const admin: Run = async (place) => {
+  const log = keepLog();
+  const session = new CliSession(place.config, { logger: log });
+  let id = '';
+  const service = () => session.service();
+  const active = { state: 'active' } as const;
+  const jobs: readonly Job[] = [
+    ['issuing the first key', async () => void ({ record: { id } } = await (await service()).issue(ACTOR, { consumer: { username: 'alice' } }))],
+    [
+      'rotating it',
+      async () => void (await (await service()).rotate(ACTOR, id, { overlapMs: 60_000 })),
+    ],
+    [
+      'noting the check value of another pepper',
+      async () => void (await (await session.store()).notePepper('other', '1'.repeat(32))),
+    ],
+    [
+      'a change that is whole',
+      async () => {
+        await (await service()).update(ACTOR, id, { name: 'mobile' });
+        assert.is(log.count('not yet in their entries'), 0, log.text());
+      },
+    ],
+    [
+      'another session that sees it',
+      async () => {
+        const other = new CliSession(place.config, { logger: log });
+        try {
+          assert.is((await (await other.service()).get(id)).name, 'mobile');
+        } finally {
+          await other.close();
+        }
+      },
+    ],
+    [
+      'when keys were used',
+      async () => {
+        await place.entry('POST', `data/usage/${id}`, { data: { last: 5, of: '', clients: {} } });
+        assert.is((await (await service()).usage([id])).get(id)?.lastUsedAt, 5);
+      },
+    ],
+    [
+      'the search for unused keys',
+      async () => {
+        const { records } = await (await service()).find({ ...active, unusedSince: Date.now() }, { limit: 10 });
+        assert.is(records.length, 0, 'it was made just now');
+      },
+    ],
+    [
+      'waiting for gateways',
+      async () => {
+        const entry = { name: 'host:1', sequence: 1, by: 'x', alone_ms: 0 };
+        await place.entry('POST', `data/gateways/${randomUUID()}`, { data: entry });
+        await place.entry('POST', `data/${LONG_AGO}`, { data: entry });
+        const { acknowledgements } = await session.store();
+        assert.is((await acknowledgements?.gateways())?.length, 1);
+      },
+    ],
+    [
+      'forgetting gateways that were killed',
+      async () => assert.is((await place.entry('GET', `metadata/${LONG_AGO}`)).status, 404),
+    ],
+    [
+      'clearing what removed credentials left',
+      async () => {
+        await leaveMark(place);
+        const other = new CliSession(place.config, { logger: log });
+        try {
+          await (await other.service()).revoke(ACTOR, id, 'lost');
+          assert.not.ok(await hasMark(place));
+        } finally {
+          await other.close();
+        }
+      },
+    ],
+    [
+      'forgetting when a deleted key was used',
+      async () => {
+        await (await service()).remove(ACTOR, id);
+        assert.is((await place.entry('GET', `metadata/usage/${id}`)).status, 404);
+      },
+    ],
+    ...tokenJobs(place, false),
+  ];
+  return { jobs, close: () => session.close() };
+};
+
+const rotation: Run = async (place) => {
+  await asOwner(place, async (session) => (await session.service()).issue(ACTOR, { consumer: { username: 'alice' } }));
+  await place.entry('DELETE', 'metadata/peppers');
+  const command = async (...args: string[]): Promise<string> => {
+    let [out, err] = ['', ''];
+    const status = await main(['pepper', ...args, '--config', place.config], {
+      stdout: { write: (text: string) => void (out += text) },
+      stderr: { write: (text: string) => void (err += text) },
+      stdin: (async function* (): AsyncGenerator<string> {})(),
+    });
+    assert.is(status, 0, err);
+    return out;
+  };
+  const jobs: readonly Job[] = [
+    ['pepper status', async () => assert.match(await command('status'), /current/)],
+    ['pepper rotate', async () => assert.match(await command('rotate'), /is the current pepper/)],
+    ['pepper rotate, once more', async () => assert.match(await command('rotate', '--id', 'third'), /"third" is the current/)],
+    ...tokenJobs(place, false),
+  ];
+  return { jobs, close: async () => undefined };
+};
+
+interface Case {
+  readonly title: string;
+  readonly service: Service;
+  readonly pepper: Pepper;
+  readonly rehash: boolean;
+  readonly run: Run;
+  /** For each right, `capability path`, the first thing that fails without it. */
+  readonly without: Readonly<Record<string, string>>;
+}
+
+const TOKEN = {
+  'update auth/token/renew-self': 'renewal of the token',
+  'read auth/token/lookup-self': 'no more than one log-in for paths that are forbidden',
+  'update auth/token/revoke-self': 'the end of the token with the program',
+};
+
+const CASES: readonly Case[] = [
+  { title: 'gateway', service: 'gateway', pepper: 'source', rehash: false, run: gateway(false), without: TOKEN },
+  { title: 'gateway, pepper by reference and in Transit', service: 'gateway', pepper: 'versions', rehash: false, run: gateway(false), without: TOKEN },
+  { title: 'gateway that re-hashes', service: 'gateway', pepper: 'source', rehash: true, run: gateway(true), without: TOKEN },
+  { title: 'admin', service: 'admin', pepper: 'source', rehash: false, run: admin, without: TOKEN },
+  { title: 'admin, pepper by reference and in Transit', service: 'admin', pepper: 'versions', rehash: false, run: admin, without: TOKEN },
+  { title: 'pepper rotation in one secret', service: 'pepper-rotation', pepper: 'source', rehash: false, run: rotation, without: TOKEN },
+  { title: 'pepper rotation in Transit', service: 'pepper-rotation', pepper: 'versions', rehash: false, run: rotation, without: TOKEN },
+];
+
+/** Runs everything under `change` of what is printed for a new place; the first failure. */
+async function tried(
+  one: Case,
+  change: (rules: readonly PolicyRule[]) => readonly PolicyRule[],
+): Promise<{ name: string; message: string } | undefined> {
+  const place = await makePlace(one.pepper, one.rehash);
+  const rules = await printedRules(place, argsFor(one.service, one.rehash));
+  await allow(place, policyText(change(rules)));
+  const { jobs, close } = await one.run(place);
+  try {
+    return await firstFailure(jobs);
+  } finally {
+    await close().catch(() => undefined);
+  }
+}
+
+const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
+
+for (const one of CASES) {
+  declare(`${one.title}: everything works under the policy as printed, without Vault's own default policy`, async () => {
+    assert.equal(await tried(one, (rules) => rules), undefined);
+  });
+
+  declare(`${one.title}: without any single right in it, something fails`, async () => {
+    const place = await makePlace(one.pepper, one.rehash);
+    const rules = await printedRules(place, argsFor(one.service, one.rehash));
+    const found: Record<string, string> = {};
+    for (const { path, capabilities } of rules) {
+      const name = path.replace(UUID, 'ID');
+      for (const capability of capabilities) {
+        const failure = await tried(one, (all) =>
+          all.flatMap((rule) => {
+            if (rule.path.replace(UUID, 'ID') !== name) return [rule];
+            const rest = rule.capabilities.filter((other) => other !== capability);
+            return rest.length === 0 ? [] : [{ ...rule, capabilities: rest }];
+          }),
+        );
+        found[`${capability} ${name}`] = failure?.name ?? 'nothing';
+      }
+    }
+    assert.equal(found, one.without);
+  });
+}
+
+test.run();
