@@ -544,8 +544,14 @@ function build(io: Io, finish: (code: number) => void): Command {
   )
     .requiredOption('--service <service>', 'gateway, admin or pepper-rotation')
     .option('--connection <name>', 'only for this connection; "default" is the vault section itself')
-    .option('--kong <files...>', "Kong's declarative files (kong.yml, decK) with the plugins that send secrets")
-    .option('--reference <references...>', 'further secrets for upstreams, such as vault://secret/orders/{consumer.id}#token')
+    .option(
+      '--kong <files...>',
+      "Kong's declarative files (kong.yml, decK) with the plugins that send secrets",
+    )
+    .option(
+      '--reference <references...>',
+      'further secrets for upstreams, such as vault://secret/orders/{consumer.id}#token',
+    )
     .option('--rehash', 'the gateway may replace hashes: with store.type vault, write any credential')
     .option('--no-default-policy', "for tokens without Vault's policy `default`")
     .action(async (options: CommonOptions & VaultPolicyOptions) => {

@@ -41,7 +41,9 @@ export async function vaultPolicy(output: Output, options: VaultPolicyOptions): 
     );
   }
   const config = loadConfig(findConfigFile(options.config));
-  const declared = kong.map((file) => readDeclaredReferences(readText(file, 'HKA_CONFIG_INVALID'), basename(file)));
+  const declared = kong.map((file) =>
+    readDeclaredReferences(readText(file, 'HKA_CONFIG_INVALID'), basename(file)),
+  );
   for (const where of declared.flatMap(({ disabled }) => disabled)) {
     output.note(`${where} is switched off, so its secrets are not in the policy`);
   }
@@ -78,17 +80,16 @@ function serviceOf(text: string): PolicyService {
     text === 'migration'
       ? ': nothing that migrates writes to a place of its own in Vault; `keys import` and `db migrate` need what admin needs'
       : '';
-  throw new HkaError(
-    'HKA_USAGE',
-    `--service is "${text}"; allowed are ${POLICY_SERVICES.join(', ')}${hint}`,
-  );
+  throw new HkaError('HKA_USAGE', `--service is "${text}"; allowed are ${POLICY_SERVICES.join(', ')}${hint}`);
 }
 
 /** What whoever reads the policy may miss in it. */
 function remarks(config: Config, { service, upstream, rehash, noDefaultPolicy }: PolicyRequest): string[] {
   const lines: string[] = [];
   if (service === 'gateway' && upstream.length === 0) {
-    lines.push('# No secrets for upstreams: name the files of Kong with --kong, or references with --reference.');
+    lines.push(
+      '# No secrets for upstreams: name the files of Kong with --kong, or references with --reference.',
+    );
   }
   if (service === 'gateway' && config.store.type === 'vault' && config.argon2.rehash && !rehash) {
     lines.push(
@@ -97,7 +98,9 @@ function remarks(config: Config, { service, upstream, rehash, noDefaultPolicy }:
     );
   }
   if (!noDefaultPolicy) {
-    lines.push("# The life of token and leases comes with Vault's policy `default`; without that, add --no-default-policy.");
+    lines.push(
+      "# The life of token and leases comes with Vault's policy `default`; without that, add --no-default-policy.",
+    );
   }
   return lines.length === 0 ? [] : [lines.join('\n')];
 }

@@ -74,7 +74,8 @@ export function readDeclaredReferences(text: string, fileName: string): Declared
     }
   };
   const visit = (parent: Mapping, prefix: string): void => {
-    for (const [at, plugin] of listOf(parent['plugins']).entries()) readPlugin(plugin, `${prefix}plugins[${at}]`);
+    for (const [at, plugin] of listOf(parent['plugins']).entries())
+      readPlugin(plugin, `${prefix}plugins[${at}]`);
     for (const name of PARENTS) {
       for (const [at, child] of listOf(parent[name]).entries()) {
         if (isMapping(child)) visit(child, `${prefix}${name}[${at}].`);

@@ -8,8 +8,20 @@
 import { HkaError, isHkaError, messageOf } from '../lib/errors.ts';
 import { connectionsOf } from '../vault/connections.ts';
 import type { MountKind } from '../vault/mounts.ts';
-import { ANY, Policy, policySegment, type Capability, type PolicyRule, type PolicySegment } from '../vault/policy.ts';
-import { DEFAULT_CONNECTION, parsePattern, type ReferencePattern, type SecretReference } from '../vault/reference.ts';
+import {
+  ANY,
+  Policy,
+  policySegment,
+  type Capability,
+  type PolicyRule,
+  type PolicySegment,
+} from '../vault/policy.ts';
+import {
+  DEFAULT_CONNECTION,
+  parsePattern,
+  type ReferencePattern,
+  type SecretReference,
+} from '../vault/reference.ts';
 import type { VaultConfig } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 import { isApartFromPeppers } from './peppers.ts';
@@ -111,7 +123,9 @@ async function referenceNeeds(
       text: store.type === 'postgres' ? store.postgres?.passwordReference : undefined,
       purpose: 'password of the database',
     },
-  ].flatMap(({ text, purpose }) => (text === undefined ? [] : [{ pattern: parsePattern(text), purpose, where: '' }]));
+  ].flatMap(({ text, purpose }) =>
+    text === undefined ? [] : [{ pattern: parsePattern(text), purpose, where: '' }],
+  );
   const forUpstreams = (service === 'gateway' ? upstream : []).map(({ pattern, where }) => ({
     pattern,
     purpose: 'secret for an upstream',
@@ -146,7 +160,11 @@ async function referenceNeeds(
   throw new HkaError(first.code, [...new Set(faults.map(messageOf))].join('\n'));
 }
 
-async function needsOf(pattern: ReferencePattern, purpose: string, findMount: FindMount): Promise<readonly Need[]> {
+async function needsOf(
+  pattern: ReferencePattern,
+  purpose: string,
+  findMount: FindMount,
+): Promise<readonly Need[]> {
   const { connection, segments, text } = pattern;
   const fixed = segments.findIndex((segment) => typeof segment !== 'string');
   const mount = await findMount({
@@ -173,16 +191,28 @@ async function needsOf(pattern: ReferencePattern, purpose: string, findMount: Fi
   const prefix = path.find((segment) => typeof segment !== 'string' && 'prefix' in segment);
   const purposes = [
     `${purpose}: ${text}`,
-    ...(prefix === undefined ? [] : ['the * also grants what lies deeper: give consumers a segment of their own to be exact']),
+    ...(prefix === undefined
+      ? []
+      : ['the * also grants what lies deeper: give consumers a segment of their own to be exact']),
   ];
-  const read = (at: readonly PolicySegment[]): Need => ({ connection, segments: at, capabilities: ['read'], purposes });
+  const read = (at: readonly PolicySegment[]): Need => ({
+    connection,
+    segments: at,
+    capabilities: ['read'],
+    purposes,
+  });
   if (mount.kind === 'kv-2') return [read([...mount.segments, 'data', ...below])];
   if (mount.kind === 'kv-1') return [read(path)];
   const [kind] = below;
   if (typeof kind === 'string' && WITHOUT_LEASE.has(kind)) return [read(path)];
   return [
     read(path),
-    { connection, segments: RENEW_LEASES, capabilities: ['update'], purposes: ['leases of the credentials that are read'] },
+    {
+      connection,
+      segments: RENEW_LEASES,
+      capabilities: ['update'],
+      purposes: ['leases of the credentials that are read'],
+    },
   ];
 }
 
@@ -205,7 +235,12 @@ function storeNeeds({ store, usage }: Config, { service, rehash }: PolicyRequest
   const write: readonly Capability[] = writes ? ['create', 'update'] : [];
   return [
     // Where there is a hash to replace, there is a change already.
-    need('data', ['changes'], service === 'admin' ? ['read', ...write] : rehash ? ['read', 'update'] : ['read'], 'credentials: the last changes'),
+    need(
+      'data',
+      ['changes'],
+      service === 'admin' ? ['read', ...write] : rehash ? ['read', 'update'] : ['read'],
+      'credentials: the last changes',
+    ),
     need('data', ['credentials', ANY], ['read', ...write], 'credentials'),
     need('metadata', ['credentials', ''], ['list'], 'credentials: their names'),
     need(
@@ -214,13 +249,20 @@ function storeNeeds({ store, usage }: Config, { service, rehash }: PolicyRequest
       service === 'gateway' && !rehash ? ['read'] : ['create', 'read', 'update'],
       'check values of the pepper versions',
     ),
-    ...(writes ? [need('metadata', ['credentials', ANY], ['delete'], 'marks of credentials removed a day ago')] : []),
+    ...(writes
+      ? [need('metadata', ['credentials', ANY], ['delete'], 'marks of credentials removed a day ago')]
+      : []),
     ...(service === 'gateway' && usage.enabled
       ? [need('data', ['usage', ANY], ['create', 'read', 'update'], 'when keys were used last')]
       : []),
     ...(service === 'gateway'
       ? [
-          need('data', ['gateways', ANY], ['create', 'read', 'update'], 'which change this gateway has acted upon'),
+          need(
+            'data',
+            ['gateways', ANY],
+            ['create', 'read', 'update'],
+            'which change this gateway has acted upon',
+          ),
           need('metadata', ['gateways', ANY], ['delete'], 'the same, when it ends'),
         ]
       : []),
@@ -300,7 +342,11 @@ function policiesOf(
     login.allow(
       ['auth', 'token', 'lookup-self'],
       ['read'],
-      [auth.method === 'token' ? 'log-in: what the token is' : 'whether a refusal is about the token or a path'],
+      [
+        auth.method === 'token'
+          ? 'log-in: what the token is'
+          : 'whether a refusal is about the token or a path',
+      ],
     );
     // A token that somebody else has made is not ours to revoke.
     if (auth.method !== 'token') {

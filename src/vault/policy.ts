@@ -99,9 +99,7 @@ export function policyText(rules: readonly PolicyRule[]): string {
 
 function pathOf(segments: readonly PolicySegment[]): string {
   const path = segments
-    .map((segment) =>
-      typeof segment === 'string' ? segment : 'any' in segment ? '+' : `${segment.prefix}*`,
-    )
+    .map((segment) => (typeof segment === 'string' ? segment : 'any' in segment ? '+' : `${segment.prefix}*`))
     .join('/');
   const last = segments.at(-1);
   // Vault has no way to write these as themselves.

@@ -351,7 +351,11 @@ export class SecretCache {
     };
     entry.value = value;
     if (old !== undefined && !unchanged) {
-      entry.previous.keep(old.data, this.#deps.clock.now(), old.lease === undefined ? Infinity : endOf(old.lease));
+      entry.previous.keep(
+        old.data,
+        this.#deps.clock.now(),
+        old.lease === undefined ? Infinity : endOf(old.lease),
+      );
       this.#deps.logger.info(
         {
           reference: entry.reference.text,

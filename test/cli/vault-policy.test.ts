@@ -10,7 +10,10 @@ const test = suite('vault policy');
 const folder = mkdtempSync(join(tmpdir(), 'hka-policy-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 
-const FILES = { pepper: 'pepper: { current: "1", versions: [{ id: "1", file: pepper }] }', store: 'store: { type: file, path: keys.yaml }' };
+const FILES = {
+  pepper: 'pepper: { current: "1", versions: [{ id: "1", file: pepper }] }',
+  store: 'store: { type: file, path: keys.yaml }',
+};
 const AUTH = 'auth: { method: approle, role_id: r, secret_id_file: secret-id }';
 
 function file(name: string, text: string): string {
@@ -21,17 +24,29 @@ function file(name: string, text: string): string {
 
 /** The `vault` section with `lines` in it, on an address where nothing listens. */
 function section(lines: readonly string[], auth = AUTH): string {
-  return ['vault:', '  address: http://127.0.0.1:1', '  timeout_ms: 500', `  ${auth}`, ...lines.map((line) => `  ${line}`)].join('\n');
+  return [
+    'vault:',
+    '  address: http://127.0.0.1:1',
+    '  timeout_ms: 500',
+    `  ${auth}`,
+    ...lines.map((line) => `  ${line}`),
+  ].join('\n');
 }
 
-async function run(config: readonly string[], args: readonly string[]): Promise<{ status: number; out: string; err: string }> {
+async function run(
+  config: readonly string[],
+  args: readonly string[],
+): Promise<{ status: number; out: string; err: string }> {
   let out = '';
   let err = '';
-  const status = await main(['vault', 'policy', '--config', file('config.yaml', `${config.join('\n')}\n`), ...args], {
-    stdout: { write: (text) => void (out += text) },
-    stderr: { write: (text) => void (err += text) },
-    stdin: (async function* () {})(),
-  });
+  const status = await main(
+    ['vault', 'policy', '--config', file('config.yaml', `${config.join('\n')}\n`), ...args],
+    {
+      stdout: { write: (text) => void (out += text) },
+      stderr: { write: (text) => void (err += text) },
+      stdin: (async function* () {})(),
+    },
+  );
   return { status, out, err };
 }
 
@@ -53,13 +68,21 @@ async function paths(config: readonly string[], args: readonly string[]): Promis
   );
 }
 
-const MOUNTS = 'mounts: [{ path: secret, kv_version: 2 }, { path: kv1, kv_version: 1 }, { path: db/a, leased: true }]';
-const references = (...texts: string[]): string[] => ['--service', 'gateway', ...texts.flatMap((text) => ['--reference', text])];
+const MOUNTS =
+  'mounts: [{ path: secret, kv_version: 2 }, { path: kv1, kv_version: 1 }, { path: db/a, leased: true }]';
+const references = (...texts: string[]): string[] => [
+  '--service',
+  'gateway',
+  ...texts.flatMap((text) => ['--reference', text]),
+];
 
 test('KV version 2 has data/ after its mount, version 1 and engines have not', async () => {
   const config = [FILES.store, FILES.pepper, section([MOUNTS])];
   assert.equal(
-    await paths(config, references('vault://secret/orders/backend#token', 'vault://kv1/a/b#c', 'vault://db/a/creds/app')),
+    await paths(
+      config,
+      references('vault://secret/orders/backend#token', 'vault://kv1/a/b#c', 'vault://db/a/creds/app'),
+    ),
     { default: ['secret/data/orders/backend: read', 'kv1/a/b: read', 'db/a/creds/app: read'] },
   );
 });
@@ -67,7 +90,14 @@ test('KV version 2 has data/ after its mount, version 1 and engines have not', a
 test('several references to one secret are one path', async () => {
   const config = [FILES.store, FILES.pepper, section([MOUNTS])];
   assert.equal(
-    await paths(config, references('vault://secret/a/b#user', 'vault://secret/a/b#password', 'vault://secret/a/b?version=3#old')),
+    await paths(
+      config,
+      references(
+        'vault://secret/a/b#user',
+        'vault://secret/a/b#password',
+        'vault://secret/a/b?version=3#old',
+      ),
+    ),
     { default: ['secret/data/a/b: read'] },
   );
 });
@@ -77,7 +107,11 @@ test('a placeholder is one segment of any name, at the end of a path also one th
   assert.equal(
     await paths(
       config,
-      references('vault://secret/orders/{consumer.id}/api#token', 'vault://kv1/{consumer.username}#token', 'vault://secret/app-{consumer.id}#token'),
+      references(
+        'vault://secret/orders/{consumer.id}/api#token',
+        'vault://kv1/{consumer.username}#token',
+        'vault://secret/app-{consumer.id}#token',
+      ),
     ),
     { default: ['secret/data/orders/+/api: read', 'kv1/+: read', 'secret/data/app-*: read'] },
   );
@@ -87,7 +121,11 @@ test('a placeholder that Vault has no wildcard for is refused, each one named, n
   const config = [FILES.store, FILES.pepper, section([MOUNTS])];
   const { status, out, err } = await run(
     config,
-    references('vault://secret/app-{consumer.id}/x#a', 'vault://secret/{consumer.id}.json#a', 'vault://secret/fine#a'),
+    references(
+      'vault://secret/app-{consumer.id}/x#a',
+      'vault://secret/{consumer.id}.json#a',
+      'vault://secret/fine#a',
+    ),
   );
   assert.is(status, 2);
   assert.is(out, '');
@@ -105,13 +143,18 @@ for (const text of ['vault://secret/a/+#x', 'vault://secret/a/b*#x', 'vault://se
 }
 
 test('a quote in a path stays inside its string', async () => {
-  const { out } = await run([FILES.store, FILES.pepper, section([MOUNTS])], references('vault://secret/a" path "*b#x'));
+  const { out } = await run(
+    [FILES.store, FILES.pepper, section([MOUNTS])],
+    references('vault://secret/a" path "*b#x'),
+  );
   assert.match(out, /^path "secret\/data\/a\\" path \\"\*b" \{$/m);
 });
 
 test('pepper and password of the database are read, and nothing of a file', async () => {
-  const postgres = 'store: { type: postgres, postgres: { host: 127.0.0.1, database: d, user: u, tls: { enabled: false }, password_reference: "vault://secret/db#password" } }';
-  const pepper = 'pepper: { current: "2", versions: [{ id: "1", file: pepper }, { id: "2", reference: "vault://kv1/pepper#value" }] }';
+  const postgres =
+    'store: { type: postgres, postgres: { host: 127.0.0.1, database: d, user: u, tls: { enabled: false }, password_reference: "vault://secret/db#password" } }';
+  const pepper =
+    'pepper: { current: "2", versions: [{ id: "1", file: pepper }, { id: "2", reference: "vault://kv1/pepper#value" }] }';
   for (const service of ['gateway', 'admin']) {
     assert.equal(await paths([postgres, pepper, section([MOUNTS])], ['--service', service]), {
       default: ['kv1/pepper: read', 'secret/data/db: read'],
@@ -121,14 +164,23 @@ test('pepper and password of the database are read, and nothing of a file', asyn
 
 test('a pepper in one secret, and one in Transit: who rotates needs more', async () => {
   const source = 'pepper: { source: { mount: secret, path: hka/pepper } }';
-  assert.equal(await paths([FILES.store, source, section([])], ['--service', 'gateway']), { default: ['secret/data/hka/pepper: read'] });
+  assert.equal(await paths([FILES.store, source, section([])], ['--service', 'gateway']), {
+    default: ['secret/data/hka/pepper: read'],
+  });
   assert.equal(await paths([FILES.store, source, section([])], ['--service', 'pepper-rotation']), {
     default: ['secret/data/hka/pepper: read update'],
   });
-  const transit = 'pepper: { current: t1, versions: [{ id: t1, transit: { mount: a/transit, key: k, key_version: 1 } }] }';
-  assert.equal(await paths([FILES.store, transit, section([])], ['--service', 'admin']), { default: ['a/transit/hmac/k/sha2-256: update'] });
+  const transit =
+    'pepper: { current: t1, versions: [{ id: t1, transit: { mount: a/transit, key: k, key_version: 1 } }] }';
+  assert.equal(await paths([FILES.store, transit, section([])], ['--service', 'admin']), {
+    default: ['a/transit/hmac/k/sha2-256: update'],
+  });
   assert.equal(await paths([FILES.store, transit, section([])], ['--service', 'pepper-rotation']), {
-    default: ['a/transit/hmac/k/sha2-256: update', 'a/transit/keys/k: read', 'a/transit/keys/k/rotate: update'],
+    default: [
+      'a/transit/hmac/k/sha2-256: update',
+      'a/transit/keys/k: read',
+      'a/transit/keys/k/rotate: update',
+    ],
   });
 });
 
@@ -145,9 +197,15 @@ test('credentials in Vault: the gateway writes none, unless it shall re-hash', a
     'secret/data/s/gateways/+: create read update',
     'secret/metadata/s/gateways/+: delete',
   ]);
-  const { default: rehashing = [] } = await paths([STORE, FILES.pepper, section([])], ['--service', 'gateway', '--rehash']);
+  const { default: rehashing = [] } = await paths(
+    [STORE, FILES.pepper, section([])],
+    ['--service', 'gateway', '--rehash'],
+  );
   assert.ok(rehashing.includes('secret/data/s/credentials/+: create read update'));
-  const unused = await paths([STORE, FILES.pepper, 'usage: { enabled: false }', section([])], ['--service', 'gateway']);
+  const unused = await paths(
+    [STORE, FILES.pepper, 'usage: { enabled: false }', section([])],
+    ['--service', 'gateway'],
+  );
   assert.not.ok(unused['default']?.some((path) => path.includes('usage')));
 });
 
@@ -158,8 +216,14 @@ test('each connection has a policy of its own; --connection picks one', async ()
     section([MOUNTS, 'connections:', `  - { name: billing, ${AUTH} }`, `  - { name: idle, ${AUTH} }`]),
   ];
   const args = references('vault://secret/a#x', 'vault://billing@secret/b#x');
-  assert.equal(await paths(config, args), { default: ['secret/data/a: read'], billing: ['secret/data/b: read'], idle: [] });
-  assert.equal(await paths(config, [...args, '--connection', 'billing']), { billing: ['secret/data/b: read'] });
+  assert.equal(await paths(config, args), {
+    default: ['secret/data/a: read'],
+    billing: ['secret/data/b: read'],
+    idle: [],
+  });
+  assert.equal(await paths(config, [...args, '--connection', 'billing']), {
+    billing: ['secret/data/b: read'],
+  });
   const { out } = await run(config, args);
   assert.match(out, /^# --- hashed-key-auth gateway, connection "billing": a policy of its own ---$/m);
   assert.match(out, /connection "idle".*\n# Nothing is read over this connection: no policy\.$/m);
@@ -182,16 +246,26 @@ test('without the policy `default`, the life of token and leases is in it', asyn
     ],
   });
   const byToken = [FILES.store, FILES.pepper, section([MOUNTS], 'auth: { method: token, token_file: t }')];
-  assert.equal(await paths(byToken, [...references('vault://db/a/static-creds/app'), '--no-default-policy']), {
-    default: ['db/a/static-creds/app: read', 'auth/token/renew-self: update', 'auth/token/lookup-self: read'],
-  });
+  assert.equal(
+    await paths(byToken, [...references('vault://db/a/static-creds/app'), '--no-default-policy']),
+    {
+      default: [
+        'db/a/static-creds/app: read',
+        'auth/token/renew-self: update',
+        'auth/token/lookup-self: read',
+      ],
+    },
+  );
 });
 
 test('namespaces: paths begin at the one of the log-in, where the policy lies', async () => {
   const inNamespaces = (own: string, login: string): string[] => [
     FILES.store,
     FILES.pepper,
-    section([MOUNTS, `namespace: ${own}`], `auth: { method: approle, role_id: r, secret_id_file: s, namespace: ${login} }`),
+    section(
+      [MOUNTS, `namespace: ${own}`],
+      `auth: { method: approle, role_id: r, secret_id_file: s, namespace: ${login} }`,
+    ),
   ];
   const args = references('vault://secret/a#x', 'vault://db/a/creds/app');
   assert.equal(await paths(inNamespaces('team/apps', 'team/apps'), args), {
@@ -199,11 +273,23 @@ test('namespaces: paths begin at the one of the log-in, where the policy lies', 
   });
   // `default` of the log-in's namespace says nothing about leases in another one.
   assert.equal(await paths(inNamespaces('team/apps', 'team'), args), {
-    'default in team': ['apps/secret/data/a: read', 'apps/db/a/creds/app: read', 'apps/sys/leases/renew: update'],
+    'default in team': [
+      'apps/secret/data/a: read',
+      'apps/db/a/creds/app: read',
+      'apps/sys/leases/renew: update',
+    ],
   });
-  assert.equal(await paths(inNamespaces('team', 'root'), [...references('vault://secret/a#x'), '--no-default-policy']), {
-    default: ['team/secret/data/a: read', 'auth/token/renew-self: update', 'auth/token/lookup-self: read', 'auth/token/revoke-self: update'],
-  });
+  assert.equal(
+    await paths(inNamespaces('team', 'root'), [...references('vault://secret/a#x'), '--no-default-policy']),
+    {
+      default: [
+        'team/secret/data/a: read',
+        'auth/token/renew-self: update',
+        'auth/token/lookup-self: read',
+        'auth/token/revoke-self: update',
+      ],
+    },
+  );
   assert.equal(await paths(inNamespaces('team', 'infra'), args), {
     'default in team': ['secret/data/a: read', 'db/a/creds/app: read', 'sys/leases/renew: update'],
   });
@@ -212,12 +298,21 @@ test('namespaces: paths begin at the one of the log-in, where the policy lies', 
 });
 
 test('a mount that nobody says anything about is no guess: the error says what to write', async () => {
-  const { status, out, err } = await run([FILES.store, FILES.pepper, section([])], references('vault://secret/a#x'));
+  const { status, out, err } = await run(
+    [FILES.store, FILES.pepper, section([])],
+    references('vault://secret/a#x'),
+  );
   assert.is.not(status, 0);
   assert.is(out, '');
-  assert.match(err, /vault:\/\/secret\/a#x: Vault was asked what its mount is .*under vault\.mounts, such as \{ path: secret, kv_version: 2 \}/);
+  assert.match(
+    err,
+    /vault:\/\/secret\/a#x: Vault was asked what its mount is .*under vault\.mounts, such as \{ path: secret, kv_version: 2 \}/,
+  );
   const wrapped = 'auth: { method: approle, role_id: r, secret_id_file: s, secret_id_wrapped: true }';
-  const other = await run([FILES.store, FILES.pepper, section([], wrapped)], references('vault://secret/a#x'));
+  const other = await run(
+    [FILES.store, FILES.pepper, section([], wrapped)],
+    references('vault://secret/a#x'),
+  );
   assert.is(other.status, 2);
   assert.match(other.err, /would use up the wrapped secret id; so say it yourself/);
 });
@@ -273,9 +368,15 @@ test('every fault in a file of Kong is named by its place', async () => {
   );
   const { status, err } = await run(config, ['--service', 'gateway', '--kong', broken]);
   assert.is(status, 4);
-  assert.match(err, /broken\.yml: plugins\[0\]\.config\.upstream_secrets\[0\]\.reference: .*Kong's own syntax/);
+  assert.match(
+    err,
+    /broken\.yml: plugins\[0\]\.config\.upstream_secrets\[0\]\.reference: .*Kong's own syntax/,
+  );
   assert.match(err, /upstream_secrets\[1\]\.reference must be a string, found/);
-  const unfit = await run(config, references('vault://nowhere@secret/a#x', 'vault://secret/hka/{consumer.username}#x'));
+  const unfit = await run(
+    config,
+    references('vault://nowhere@secret/a#x', 'vault://secret/hka/{consumer.username}#x'),
+  );
   assert.is(unfit.status, 4);
   assert.match(unfit.err, /not under vault\.connections/);
   assert.match(unfit.err, /can lead to where the pepper is kept/);
@@ -293,7 +394,10 @@ test('rights that would depend on which of two rules Vault prefers are refused',
 });
 
 test('what a wider rule grants is granted by the narrower one, which alone would count', async () => {
-  const { default: own = [] } = await paths([STORE, FILES.pepper, section([MOUNTS])], references('vault://secret/s/usage/one#x'));
+  const { default: own = [] } = await paths(
+    [STORE, FILES.pepper, section([MOUNTS])],
+    references('vault://secret/s/usage/one#x'),
+  );
   assert.ok(own.includes('secret/data/s/usage/one: create read update'));
 });
 

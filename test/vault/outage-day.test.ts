@@ -23,7 +23,11 @@ for (const seed of SEEDS) {
       assert.ok(refused > 0 && deleted > 0, 'the day had both');
       shares.push(served / requests);
     }
-    assert.equal(shares, shares.toSorted((a, b) => a - b), 'a longer bound serves more');
+    assert.equal(
+      shares,
+      shares.toSorted((a, b) => a - b),
+      'a longer bound serves more',
+    );
     assert.ok((shares.at(-1) ?? 0) > (shares[0] ?? 1), 'and not just the same');
   });
 }

@@ -148,7 +148,9 @@ class Day {
       client: {
         read: () => this.#answer(() => ({ data: {} })),
         write: (path, _data, { token }) =>
-          this.#answer(() => (path === 'auth/token/renew-self' ? this.#renewToken(token) : this.#revoke(token))),
+          this.#answer(() =>
+            path === 'auth/token/renew-self' ? this.#renewToken(token) : this.#revoke(token),
+          ),
       },
       method: this.#method(),
       onAlive: () => {
@@ -171,7 +173,9 @@ class Day {
 
   async run(): Promise<OutageDay> {
     const consumers = CONSUMERS.map((username) => OF_CONSUMER.for({ id: username, username }));
-    const references = [STEADY, CHANGING, DELETED, CREDENTIALS].map((text) => parsePattern(text).for(undefined));
+    const references = [STEADY, CHANGING, DELETED, CREDENTIALS].map((text) =>
+      parsePattern(text).for(undefined),
+    );
     const all = [...references, ...consumers];
     for (const { text } of all) this.#known.set(text, newlyKnown());
     this.#session.start();
@@ -206,7 +210,8 @@ class Day {
     this.#requests += 1;
     try {
       const data = this.#cache.get(this.#options.mixedUp === true ? mixUp(reference) : reference, ['token']);
-      if (data instanceof Promise) data.then((later) => this.#judge(reference, later)).catch((error: unknown) => this.#refuse(error));
+      if (data instanceof Promise)
+        data.then((later) => this.#judge(reference, later)).catch((error: unknown) => this.#refuse(error));
       else this.#judge(reference, data);
     } catch (error) {
       this.#refuse(error);
@@ -234,13 +239,17 @@ class Day {
     const now = this.#time.now();
     if (text === CREDENTIALS) {
       const lease = this.#leases.get(number ?? '');
-      const endsAt = Math.min(lease?.until ?? 0, lease?.token.until ?? 0) - (this.#options.lyingLeasesMs ?? 0);
+      const endsAt =
+        Math.min(lease?.until ?? 0, lease?.token.until ?? 0) - (this.#options.lyingLeasesMs ?? 0);
       return now < endsAt ? undefined : 'past its lease';
     }
     const givenAt = known.givenAt.get(Number(number)) ?? -Infinity;
     if (givenAt <= known.goneAt) return 'after its deletion';
     const { staleIfErrorSeconds, judgedSeconds = staleIfErrorSeconds } = this.#options;
-    const bound = Math.max(CACHE.freshMs, known.failing || this.#failing ? judgedSeconds * SECOND : CACHE.revalidateMs);
+    const bound = Math.max(
+      CACHE.freshMs,
+      known.failing || this.#failing ? judgedSeconds * SECOND : CACHE.revalidateMs,
+    );
     return now - givenAt < bound ? undefined : 'beyond its bound';
   }
 
@@ -274,7 +283,15 @@ class Day {
     const id = String(this.#made);
     const now = this.#time.now();
     this.#leases.set(id, { until: now + LEASE.ttlMs, maxAt: now + LEASE.maxMs, token: live });
-    return { data: dataOf(text, id), lease: { id: new Secret(id), ttlMs: LEASE.ttlMs, renewable: true, tokenEnd: () => this.#session.endOf(token) } };
+    return {
+      data: dataOf(text, id),
+      lease: {
+        id: new Secret(id),
+        ttlMs: LEASE.ttlMs,
+        renewable: true,
+        tokenEnd: () => this.#session.endOf(token),
+      },
+    };
   }
 
   #renewLease(lease: Lease, token: Secret): Lease {
@@ -317,7 +334,11 @@ class Day {
     const now = this.#time.now();
     live.until = Math.min(now + TOKEN.ttlMs, live.maxAt);
     return {
-      auth: { client_token: token?.reveal(), lease_duration: Math.floor((live.until - now) / SECOND), renewable: true },
+      auth: {
+        client_token: token?.reveal(),
+        lease_duration: Math.floor((live.until - now) / SECOND),
+        renewable: true,
+      },
     };
   }
 
@@ -347,21 +368,27 @@ class Day {
       this.#away = OUTAGES[Math.floor(this.#random() * OUTAGES.length)];
       this.#awaySince = this.#time.now();
       this.#outages += 1;
-      this.#time.schedule(() => {
-        this.#away = undefined;
-        this.#awayMs += this.#time.now() - this.#awaySince;
-        this.#planOutage();
-      }, this.#between(10 * SECOND, 4 * HOUR));
+      this.#time.schedule(
+        () => {
+          this.#away = undefined;
+          this.#awayMs += this.#time.now() - this.#awaySince;
+          this.#planOutage();
+        },
+        this.#between(10 * SECOND, 4 * HOUR),
+      );
     }, pause);
   }
 
   /** Changes a secret again and again, whether Vault can be reached from here or not. */
   #plan(text: string, least: number, most: number, change: (known: Known) => void): void {
-    this.#time.schedule(() => {
-      const known = this.#known.get(text);
-      if (known !== undefined) change(known);
-      this.#plan(text, least, most, change);
-    }, this.#between(least, most));
+    this.#time.schedule(
+      () => {
+        const known = this.#known.get(text);
+        if (known !== undefined) change(known);
+        this.#plan(text, least, most, change);
+      },
+      this.#between(least, most),
+    );
   }
 
   /** Evenly over the orders of magnitude. */
@@ -383,7 +410,9 @@ function dataOf(text: string, number: string): SecretData {
 }
 
 function mixUp(reference: SecretReference): SecretReference {
-  const [alice = '', bob = ''] = CONSUMERS.map((username) => OF_CONSUMER.for({ id: username, username }).text);
+  const [alice = '', bob = ''] = CONSUMERS.map(
+    (username) => OF_CONSUMER.for({ id: username, username }).text,
+  );
   return reference.text === alice ? { ...reference, text: bob } : reference;
 }
 

@@ -25,7 +25,10 @@ export async function startVaultProxy(
         .then((body) => {
           const text = rewrite(call, body);
           const { 'content-length': _length, ...rest } = answer.headers;
-          outgoing.writeHead(answer.statusCode ?? 502, { ...rest, 'content-length': Buffer.byteLength(text) });
+          outgoing.writeHead(answer.statusCode ?? 502, {
+            ...rest,
+            'content-length': Buffer.byteLength(text),
+          });
           outgoing.end(text);
         })
         .catch(() => outgoing.destroy());
