@@ -24,7 +24,7 @@ import {
 } from '../vault/reference.ts';
 import type { VaultConfig } from '../vault/vault.ts';
 import type { Config } from './config.ts';
-import { isApartFromPeppers } from './peppers.ts';
+import { isApartFromOwn } from './peppers.ts';
 
 export const POLICY_SERVICES = ['gateway', 'admin', 'pepper-rotation'] as const;
 export type PolicyService = (typeof POLICY_SERVICES)[number];
@@ -142,10 +142,10 @@ async function referenceNeeds(
           `${pattern.text} names a connection that is not under vault.connections`,
         );
       }
-      if (where !== '' && !isApartFromPeppers(config, pattern)) {
+      if (where !== '' && !isApartFromOwn(config, pattern)) {
         throw new HkaError(
           'HKA_CONFIG_INVALID',
-          `${pattern.text} can lead to where the pepper is kept, which is never forwarded`,
+          `${pattern.text} can lead to what is our own (pepper, credentials, password of the database), which is never forwarded`,
         );
       }
       if (!isWanted(pattern.connection)) continue;

@@ -372,7 +372,9 @@ test('ages tell reference, age and last error, never a value', async () => {
   harness.stored = canary('value');
   await harness.get();
   harness.time.advance(5000);
-  assert.equal(harness.cache.ages(), [{ reference: 'vault://secret/app', pattern: 'vault://secret/app', ageSeconds: 5 }]);
+  assert.equal(harness.cache.ages(), [
+    { reference: 'vault://secret/app', pattern: 'vault://secret/app', ageSeconds: 5 },
+  ]);
   assert.not.match(JSON.stringify(harness.cache.ages()) + harness.log.text(), /canary/);
 });
 
