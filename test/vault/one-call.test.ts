@@ -74,7 +74,9 @@ withVault(
   async () => {
     const time = new ManualTime();
     const vault = await open(time);
-    const first = await Promise.all(Array.from({ length: 10_000 }, () => vault.secret(reference, ['token'])));
+    const first = await Promise.all(
+      Array.from({ length: 10_000 }, async () => await vault.secret(reference, ['token'])),
+    );
     assert.ok(first.every((data) => data.field('token').reveal() === 'first'));
     assert.is(proxy.count(SECRET), 1, 'ten thousand at once, before there is a value');
     let waits = 0;
