@@ -1,6 +1,6 @@
 /**
- * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,exchange,gateway,flood,restart,stores
- * picks;
+ * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,exchange,gateway,flood,restart,stores,
+ * secrets,outages picks;
  * BENCH_ROUNDS, BENCH_SECONDS, BENCH_KEYS and BENCH_CREDENTIALS set the size. KONG_BIN names a real Kong.
  */
 import { writeFileSync } from 'node:fs';
@@ -8,12 +8,13 @@ import { benchExchange } from './exchange.ts';
 import { benchFlood } from './flood.ts';
 import { benchGateway, startBenchGateway } from './gateway.ts';
 import { benchRestart } from './restart.ts';
+import { benchOutages, benchSecrets } from './secrets.ts';
 import { benchStores } from './stores.ts';
 import { benchVerification, countJunk } from './verification.ts';
 
 const write = (text: string): void => void process.stdout.write(text);
 const size = (name: string, usual: number): number => Number(process.env[name] ?? usual);
-const PARTS = ['keys', 'exchange', 'gateway', 'flood', 'restart', 'stores'];
+const PARTS = ['keys', 'exchange', 'gateway', 'flood', 'restart', 'stores', 'secrets', 'outages'];
 
 async function main(): Promise<void> {
   const wanted = process.env['BENCH_ONLY']?.split(',') ?? PARTS;
@@ -44,6 +45,8 @@ async function main(): Promise<void> {
   if (wanted.includes('stores')) {
     figures['stores'] = await benchStores(size('BENCH_CREDENTIALS', 1_000_000), write);
   }
+  if (wanted.includes('secrets')) figures['secrets'] = await benchSecrets(write);
+  if (wanted.includes('outages')) figures['outages'] = await benchOutages(write);
   const file = process.env['BENCH_JSON'];
   if (file !== undefined && file !== '') writeFileSync(file, `${JSON.stringify(figures, null, 2)}\n`);
 }

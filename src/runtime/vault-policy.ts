@@ -145,7 +145,7 @@ async function referenceNeeds(
       if (where !== '' && !isApartFromOwn(config, pattern)) {
         throw new HkaError(
           'HKA_CONFIG_INVALID',
-          `${pattern.text} can lead to where the pepper is kept, which is never forwarded`,
+          `${pattern.text} can lead to what is our own (pepper, credentials, password of the database), which is never forwarded`,
         );
       }
       if (!isWanted(pattern.connection)) continue;

@@ -1,6 +1,6 @@
 /** What plugin instances work with inside a worker: everything that is decided once for all workers is asked for. */
 import { LRUCache } from 'lru-cache';
-import { systemClock } from '../lib/clock.ts';
+import { systemClock, type Clock } from '../lib/clock.ts';
 import { createLogLimiter, type Logger, type LogOnce } from '../lib/logger.ts';
 import { isGuessable, publicIdOf } from '../keys/guessable.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
@@ -37,7 +37,7 @@ export interface Link {
 
 export class WorkerRuntime implements PluginRuntime {
   readonly logger: Logger;
-  readonly clock = systemClock;
+  readonly clock: Clock;
   readonly logOnce: LogOnce;
   readonly requests = createRequestCounts();
   readonly injections = createInjectionCounts();
@@ -52,8 +52,9 @@ export class WorkerRuntime implements PluginRuntime {
   #verifier: RemoteVerifier;
   #throttle: GuessThrottle;
 
-  constructor(config: Config, link: Link, logger: Logger) {
+  constructor(config: Config, link: Link, logger: Logger, clock: Clock = systemClock) {
     this.logger = logger;
+    this.clock = clock;
     this.#link = link;
     const limit = createLogLimiter(LOG_INTERVAL_MS);
     this.logOnce = (key, level, fields, message) =>

@@ -28,6 +28,8 @@ class Engine {
   ttlMs = HOUR;
   maxTtlMs = 24 * HOUR;
   renewable = true;
+  /** Until when the token is good that everything is leased under. */
+  tokenUntil = Infinity;
   fault: ErrorCode | undefined;
   made = 0;
   renewals = 0;
@@ -51,7 +53,12 @@ class Engine {
                 ['password', new Secret(`password-${this.made}`)],
               ]),
             ),
-            lease: { id: new Secret(id), ttlMs: this.ttlMs, renewable: this.renewable },
+            lease: {
+              id: new Secret(id),
+              ttlMs: this.ttlMs,
+              renewable: this.renewable,
+              tokenEnd: () => this.tokenUntil,
+            },
           };
         },
         renew: async (_reference, lease) => {
@@ -91,7 +98,7 @@ class Engine {
         `password-${number}`,
         'user name and password are of one lease',
       );
-      const until = this.#leases.get(`lease-${number}`)?.until ?? -Infinity;
+      const until = Math.min(this.#leases.get(`lease-${number}`)?.until ?? -Infinity, this.tokenUntil);
       assert.ok(this.time.now() < until, `credentials ${number} are given out after their lease has ended`);
       return number;
     } catch (error) {
@@ -189,6 +196,21 @@ for (const fault of [
     assert.equal(await engine.traffic(4 * HOUR, 10_000), [1]);
   });
 }
+
+test('in an outage credentials end with the token that they were made with, though their lease would last longer', async () => {
+  const engine = new Engine();
+  engine.tokenUntil = engine.time.now() + 2 * HOUR;
+  assert.is(await engine.use(), 1);
+  assert.equal(await engine.traffic(1.75 * HOUR, 10_000), [1], 'renewed by now');
+  engine.fault = 'HKA_VAULT_UNAVAILABLE';
+  const during = await engine.traffic(HOUR / 2, 10_000);
+  assert.equal(during, [1, 'HKA_VAULT_UNAVAILABLE']);
+  assert.is(engine.cache.ages()[0]?.leaseSeconds ?? 0, 0);
+  engine.fault = undefined;
+  engine.tokenUntil = Infinity;
+  const after = await engine.traffic(120_000, 1000);
+  assert.is(after.at(-1), 2);
+});
 
 test('during an outage the renewals back off', async () => {
   const engine = new Engine();
