@@ -7,6 +7,7 @@ import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
 import type { CredentialSession } from './credentials.ts';
 import type { TokenOptions } from './admin.ts';
+import type { AuditOptions } from './audit.ts';
 import type { RolesOptions } from './db.ts';
 import type { DeleteOptions, ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
 import { Output, type Io } from './output.ts';
@@ -461,6 +462,42 @@ function build(io: Io, finish: (code: number) => void): Command {
       const { doctor } = await import('./doctor.ts');
       const output = new Output(io, options.json === true);
       finish(await doctor(output, { configFile: options.config, pepperBackups: options.pepperBackup }));
+    });
+
+  command(
+    program,
+    'audit',
+    "find what is insecure in a deployment of Kong (exit status 1: --fail-on's severity or worse, 2: a broken input)",
+    [
+      'hashed-key-auth audit kong.conf kong.yml docker-compose.yml',
+      'hashed-key-auth audit deploy/*.yaml --format sarif --out audit.sarif',
+      'hashed-key-auth audit --admin-api https://127.0.0.1:8444 --admin-api-token-file token --fail-on medium',
+      'hashed-key-auth audit kong.yml --write-baseline audit-baseline.json',
+    ],
+  )
+    .argument(
+      '[file...]',
+      'kong.conf, environment files, kong.yml or decK state, compose files, Kubernetes manifests, schema.lua, hashed-key-auth.yaml',
+    )
+    .option('--env', 'look at the KONG_ variables of the present environment')
+    .option('--admin-api <url>', 'look at a live Kong: http(s)://host:port')
+    .option('--admin-api-token-file <file>', 'file with the Kong-Admin-Token for it, mode 0600')
+    .option('--admin-api-ca-file <file>', 'PEM file of the CA of its certificate')
+    .option('--postgres <url>', "look at Kong's database, reading only: postgres://user@host:port/database")
+    .option('--postgres-password-file <file>', 'file with its password, mode 0600')
+    .option(
+      '--postgres-ca-file <file>',
+      'PEM file of the CA of its certificate (without one TLS is left out on loopback)',
+    )
+    .option('--postgres-schema <schema>', "schema of Kong's tables", 'public')
+    .option('--format <format>', 'table, json or sarif', 'table')
+    .option('--out <file>', 'write the report to a file')
+    .option('--fail-on <severity>', 'critical, high, medium, low, info or never', 'high')
+    .option('--baseline <file>', 'leave out the findings that this file knows')
+    .option('--write-baseline <file>', 'write all findings into a baseline, and exit with 0')
+    .action(async (files: readonly string[], options: CommonOptions & AuditOptions) => {
+      const { runAudit } = await import('./audit.ts');
+      finish(await runAudit(new Output(io, options.json === true), io, files, options));
     });
 
   const db = program.command('db').description('the database that credentials are kept in');

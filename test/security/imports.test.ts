@@ -21,9 +21,11 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   metrics: ['lib'],
   migrate: ['lib', 'generated', 'store', 'keys'],
   admin: ['lib', 'generated', 'store', 'keys'],
+  audit: ['lib'],
   doctor: ['lib', 'store', 'vault', 'keys', 'runtime'],
   cli: [
     'admin',
+    'audit',
     'doctor',
     'lib',
     'generated',

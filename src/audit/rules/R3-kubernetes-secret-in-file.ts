@@ -1,0 +1,44 @@
+import type { Rule } from '../rule.ts';
+import { isReference } from '../secrets.ts';
+
+export const rule: Rule = {
+  id: 'R3-kubernetes-secret-in-file',
+  severity: 'medium',
+  title: 'Kubernetes Secret with its contents in a manifest',
+  why: 'Base64 is no encryption: whoever reads the repository has the secret, also after it was taken out again.',
+  mend: 'Let External Secrets, the Vault agent or sealed secrets make it, and keep manifests to names.',
+  *find({ kubernetesSecrets }) {
+    for (const { credential, values } of kubernetesSecrets) {
+      // Credentials of consumers have rules of their own.
+      if (credential !== undefined) continue;
+      for (const { text, place } of values) {
+        if (text !== undefined && text !== '' && !isReference(text)) yield { place };
+      }
+    }
+  },
+  examples: {
+    bad: [
+      {
+        files: {
+          'secret.yaml': `apiVersion: v1
+kind: Secret
+metadata: {name: db}
+data:
+  password: bm90LWEtcmVhbC1wYTU1
+`,
+        },
+      },
+    ],
+    good: [
+      {
+        files: {
+          'secret.yaml': `apiVersion: v1
+kind: Secret
+metadata: {name: db}
+type: Opaque
+`,
+        },
+      },
+    ],
+  },
+};
