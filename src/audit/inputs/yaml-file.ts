@@ -46,9 +46,11 @@ export function readYaml(text: string, file: string): Tree[] {
         { details: { file, line, column: col } },
       );
     }
-    if (document.contents === null) return [];
+    const { contents } = document;
+    // `---` with nothing below but comments.
+    if (contents === null || (isScalar(contents) && contents.value === null)) return [];
     const path = documents.length > 1 ? `document ${index + 1}` : '';
-    return [new Reader(document, lines, file).read(document.contents, path)];
+    return [new Reader(document, lines, file).read(contents, path)];
   });
 }
 

@@ -1,6 +1,10 @@
 import type { Rule } from '../rule.ts';
 import { isReference } from '../secrets.ts';
 
+function isPublic(text: string): boolean {
+  return text.startsWith('-----BEGIN CERTIFICATE') || text.startsWith('-----BEGIN PUBLIC KEY');
+}
+
 export const rule: Rule = {
   id: 'R3-kubernetes-secret-in-file',
   severity: 'medium',
@@ -12,7 +16,8 @@ export const rule: Rule = {
       // Credentials of consumers have rules of their own.
       if (credential !== undefined) continue;
       for (const { text, place } of values) {
-        if (text !== undefined && text !== '' && !isReference(text)) yield { place };
+        if (text === undefined || text === '' || isReference(text) || isPublic(text)) continue;
+        if (!/\.(?:id|username|kongCredType)$/.test(place.path)) yield { place };
       }
     }
   },
