@@ -58,7 +58,7 @@ fuzz: build ## ten minutes of hostile messages on the socket (FUZZ_SECONDS, FUZZ
 openapi-fuzz: build ## schemathesis (PyPI) against the admin service's OpenAPI description
 	@scripts/openapi-fuzz.sh
 
-generate: build ## write what is generated from schemas/ and src/lib/errors.ts
+generate: build ## write what is generated from schemas/, src/lib/errors.ts and src/audit/rules
 	@$(NODE) dist/scripts/generate.js
 
 format: install

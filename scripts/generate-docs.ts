@@ -1,4 +1,5 @@
-/** Reference pages of docs/: configuration tables from the schemas, the error list from the registry. */
+/** Reference pages of docs/: configuration tables from the schemas, errors from their registry, rules from the audit's. */
+import { RULES } from '../src/audit/rules.ts';
 import { ERRORS } from '../src/lib/errors.ts';
 import type { SchemaNode } from './schema-model.ts';
 
@@ -69,4 +70,20 @@ export function errorsPage(): string {
     ...lines,
     '',
   ].join('\n');
+}
+
+/** `page` with the table of rules between its two marks, as Prettier would have it. */
+export function withAuditRules(page: string): string {
+  const rows = [
+    ['rule', 'severity', 'finds', 'mend it'],
+    ...RULES.map(({ id, severity, title, mend }) => [`\`${id}\``, severity, cell(title), cell(mend)]),
+  ];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+  const line = (cells: readonly string[], filler = ' '): string =>
+    `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0, filler)).join(' | ')} |`;
+  const [header = [], ...body] = rows;
+  const table = [line(header), line(['', '', '', ''], '-'), ...body.map((row) => line(row))].join('\n');
+  const marks = /(<!-- rules: [^\n]* -->\n)[^]*(<!-- end of rules -->)/;
+  if (!marks.test(page)) throw new Error('docs/audit.md has lost the marks of its table of rules');
+  return page.replace(marks, (_all, start: string, end: string) => `${start}\n${table}\n\n${end}`);
 }

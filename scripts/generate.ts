@@ -1,10 +1,10 @@
 /**
- * Writes everything that follows from schemas/ and from the error registry: types, embedded schemas, Kong's forms of the
- * plugin schema, reference docs. With `--check` it writes nothing and fails when a file on disk differs.
+ * Writes everything that follows from schemas/, the error registry and the audit's rules: types, embedded schemas, Kong's
+ * forms of the plugin schema, reference docs. With `--check` it writes nothing and fails when a file on disk differs.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { configurationTable, errorsPage } from './generate-docs.ts';
+import { configurationTable, errorsPage, withAuditRules } from './generate-docs.ts';
 import { kongConfigFields, kongPluginSchema, toLua } from './generate-kong.ts';
 import { interfaceOf } from './generate-types.ts';
 import { checkNode, resolveRefs, type SchemaNode } from './schema-model.ts';
@@ -142,6 +142,7 @@ function build(): Map<string, string> {
       ].join('\n'),
     ],
     ['docs/errors.md', errorsPage()],
+    ['docs/audit.md', withAuditRules(read('docs/audit.md'))],
   ]);
 }
 

@@ -31,7 +31,10 @@ export function readLuaSchema(text: string, file: string, deployment: Deployment
       details: { file, line, column },
     });
   };
-  const parser = new Parser(tokensOf(text), fail);
+  const tokens = tokensOf(text);
+  const stray = tokens.find(({ type, text: one }) => type === 'other' && (one === '"' || one === "'"));
+  if (stray !== undefined) throw fail(stray.offset, 'a string does not end');
+  const parser = new Parser(tokens, fail);
   for (const table of parser.tables()) {
     walk(table, (name, field, offset) => {
       deployment.schemaFields.push({
@@ -102,9 +105,7 @@ class Parser {
     while (this.#at < this.#tokens.length) {
       const token = this.#tokens[this.#at];
       if (token?.text === '{' && token.type === 'other') tables.push(this.#table());
-      else if (token?.type === 'other' && (token.text === '"' || token.text === "'")) {
-        throw this.#fail(token.offset, 'a string does not end');
-      } else this.#at += 1;
+      else this.#at += 1;
     }
     return tables;
   }

@@ -6,12 +6,12 @@
 import {
   isAlias,
   isMap,
+  isNode,
   isPair,
   isScalar,
   isSeq,
   LineCounter,
   parseAllDocuments,
-  type Document,
   type ParsedNode,
   type Scalar as YamlScalar,
 } from 'yaml';
@@ -28,8 +28,8 @@ import {
   type Tree,
 } from '../tree.ts';
 
-/** More nodes than any configuration has: aliases of aliases must not eat the memory. */
-const MAX_NODES = 2_000_000;
+/** Nodes that are there by alias: aliases of aliases must not eat time and memory. */
+const MAX_ALIASED_NODES = 50_000;
 
 /** Every document in `text`. Throws HKA_CONFIG_INVALID. */
 export function readYaml(text: string, file: string): Tree[] {
@@ -50,33 +50,39 @@ export function readYaml(text: string, file: string): Tree[] {
     // `---` with nothing below but comments.
     if (contents === null || (isScalar(contents) && contents.value === null)) return [];
     const path = documents.length > 1 ? `document ${index + 1}` : '';
-    return [new Reader(document, lines, file).read(contents, path)];
+    return [new Reader(lines, file).read(contents, path)];
   });
 }
 
 class Reader {
-  readonly #document: Document.Parsed;
   readonly #lines: LineCounter;
   readonly #file: string;
   readonly #open = new Set<unknown>();
-  #nodes = 0;
+  /** The nodes with an anchor so far: an alias means the last one before it. */
+  readonly #anchors = new Map<string, unknown>();
+  #aliasDepth = 0;
+  #aliasedNodes = 0;
 
-  constructor(document: Document.Parsed, lines: LineCounter, file: string) {
-    this.#document = document;
+  constructor(lines: LineCounter, file: string) {
     this.#lines = lines;
     this.#file = file;
   }
 
   read(node: unknown, path: string): Tree {
-    this.#nodes += 1;
+    if (this.#aliasDepth > 0) this.#aliasedNodes += 1;
     const place = this.#placeOf(node, path);
-    if (this.#nodes > MAX_NODES || this.#open.has(node)) {
+    if (this.#aliasedNodes > MAX_ALIASED_NODES || this.#open.has(node)) {
       throw new HkaError('HKA_CONFIG_INVALID', `${this.#file}:${place.line}: aliases without end`);
     }
     if (isAlias(node)) {
-      const target = node.resolve(this.#document);
-      return target === undefined ? scalarTree(place, null) : { ...this.read(target, path), place };
+      this.#aliasDepth += 1;
+      const target = this.#anchors.get(node.source);
+      const tree = target === undefined ? scalarTree(place, null) : this.read(target, path);
+      this.#aliasDepth -= 1;
+      return { ...tree, place };
     }
+    const anchor = isNode(node) ? (node as { anchor?: string }).anchor : undefined;
+    if (anchor !== undefined && this.#aliasDepth === 0) this.#anchors.set(anchor, node);
     if (isScalar(node)) return scalarTree(place, scalarOf(node));
     this.#open.add(node);
     try {
