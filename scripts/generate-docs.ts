@@ -74,14 +74,14 @@ export function errorsPage(): string {
 
 /** `page` with the table of rules between its two marks, as Prettier would have it. */
 export function withAuditRules(page: string): string {
-  const rows = [
+  const lines = [
     ['rule', 'severity', 'finds', 'mend it'],
     ...RULES.map(({ id, severity, title, mend }) => [`\`${id}\``, severity, cell(title), cell(mend)]),
   ];
-  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...lines.map((row) => (row[column] ?? '').length)));
   const line = (cells: readonly string[], filler = ' '): string =>
     `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0, filler)).join(' | ')} |`;
-  const [header = [], ...body] = rows;
+  const [header = [], ...body] = lines;
   const table = [line(header), line(['', '', '', ''], '-'), ...body.map((row) => line(row))].join('\n');
   const marks = /(<!-- rules: [^\n]* -->\n)[^]*(<!-- end of rules -->)/;
   if (!marks.test(page)) throw new Error('docs/audit.md has lost the marks of its table of rules');

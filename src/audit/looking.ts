@@ -2,7 +2,7 @@
 import type { Deployment, Entity, Instance, Value } from './deployment.ts';
 import { parseListen, reachOf } from './listen.ts';
 import { isSecretName, isWeakPassword } from './secrets.ts';
-import { at, isFalse, itemsOf, textOf } from './tree.ts';
+import { at, isFalse, isOff, itemsOf, textOf } from './tree.ts';
 
 /** Plugins that let nobody through who has not shown a credential. */
 export const AUTHENTICATION = new Set([
@@ -95,9 +95,11 @@ export function adminPorts(settings: ReadonlyMap<string, Value> | undefined): Se
     ['admin_listen', ADMIN_PORTS],
     ['admin_gui_listen', MANAGER_PORTS],
   ] as const) {
-    const text = settings?.get(name)?.text;
-    const set = text === undefined ? defaults : parseListen(text).map(({ port }) => port);
-    for (const port of set) if (port !== undefined) ports.add(port);
+    const listens = parseListen(settings?.get(name)?.text ?? '');
+    // The default ones, too: older versions have a setting of its own for TLS, and nothing else belongs there.
+    const isSwitchedOff = isOff(settings?.get(name)?.text);
+    for (const port of isSwitchedOff ? [] : defaults) ports.add(port);
+    for (const { port } of listens) if (port !== undefined) ports.add(port);
   }
   return ports;
 }

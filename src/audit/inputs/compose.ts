@@ -63,7 +63,9 @@ function publishedPort(node: Tree): PublishedPort[] {
     const address = textOf(at(node, 'host_ip'));
     return range === undefined ? [] : [{ ...range, address, place }];
   }
-  const text = resolveVariables(textOf(node) ?? '') ?? textOf(node) ?? '';
+  const raw = textOf(node) ?? '';
+  // A variable that nothing is known of stands for something without a colon.
+  const text = resolveVariables(raw) ?? raw.replaceAll(/\$\{[^}]*\}|\$\w+/g, 'unknown');
   const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?(?:([^:]*):)?([\d-]+)(?:\/\w+)?$/.exec(text);
   const range = rangeOf(match?.[3]);
   if (match === null || range === undefined) return [];

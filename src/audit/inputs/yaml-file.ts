@@ -34,7 +34,7 @@ const MAX_ALIASED_NODES = 50_000;
 /** Every document in `text`. Throws HKA_CONFIG_INVALID. */
 export function readYaml(text: string, file: string): Tree[] {
   const lines = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true });
+  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
   if (!Array.isArray(documents)) return [];
   return documents.flatMap((document, index) => {
     const [error] = document.errors;

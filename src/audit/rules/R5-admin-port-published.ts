@@ -33,6 +33,16 @@ export const rule: Rule = {
   kong:
     image: kong:3.9
     ports:
+      - '\${ADMIN_PORT:?}:8444'
+`,
+        },
+      },
+      {
+        files: {
+          'docker-compose.yml': `services:
+  kong:
+    image: kong:3.9
+    ports:
       - '8001:8001'
 `,
         },
@@ -127,6 +137,19 @@ spec:
       },
     ],
     good: [
+      {
+        files: {
+          'docker-compose.yml': `services:
+  kong:
+    image: kong:3.9
+    environment:
+      KONG_ADMIN_LISTEN: 'off'
+    ports:
+      - '8000:8000'
+      - '\${PROXY_TLS_PORT}:8443'
+`,
+        },
+      },
       {
         files: {
           'docker-compose.yml': `services:

@@ -19,6 +19,19 @@ export const rule: Rule = {
     bad: [
       {
         files: {
+          'docker-compose.yml': `x-kong: &kong
+  KONG_DATABASE: 'off'
+  KONG_PG_PASSWORD: kong
+services:
+  kong:
+    image: kong:3.9
+    environment:
+      <<: *kong
+`,
+        },
+      },
+      {
+        files: {
           'docker-compose.yml': `services:
   db:
     image: postgres:17
