@@ -1,5 +1,6 @@
 /** YAML, JSON and rows of a database as one kind of tree whose every node knows its place. Read-only. */
 import type { Place } from './place.ts';
+import { looksRandom } from './secrets.ts';
 
 export type Scalar = string | number | boolean | null;
 
@@ -77,7 +78,8 @@ export function segmentOf(index: number, name: string | undefined): string {
 export function nameIn(read: (field: string) => unknown): string | undefined {
   for (const field of NAMES) {
     const value = read(field);
-    if (typeof value === 'string' && /^[\w .@:/-]{1,80}$/.test(value)) return value;
+    // A slip of indentation puts a key anywhere: what looks like one is no name.
+    if (typeof value === 'string' && /^[\w .@:/-]{1,80}$/.test(value) && !looksRandom(value)) return value;
   }
   return undefined;
 }

@@ -63,6 +63,19 @@ function ownFiles(folder: string, extension: RegExp): string[] {
     .filter((path) => !path.includes('/local/') && !/kustomization|dashboard|alert|rules/i.test(path));
 }
 
+test('what stands in the place of a name but looks like a key is not printed', () => {
+  const key = 'zX8kQ2mN5vB7wL3tR9yP1dF6';
+  const misplaced = `_format_version: '3.0'\nkeyauth_credentials:\n  - id: ${key}\n    key: ${key}\nplugins:\n  - name: key-auth\n    config:\n      list: [{name: ${key}, token: ${key}}]\n`;
+  const leaked = auditExample({ files: { 'kong.yml': misplaced } });
+  assert.equal(leaked.map(({ rule }) => rule).toSorted(), [
+    'R1-key-auth-plain',
+    'R1-key-auth-plugin',
+    'R3-plugin-secret-plain',
+    'R3-plugin-secret-plain',
+  ]);
+  assert.not.match(JSON.stringify(leaked), key);
+});
+
 test('our own examples, and what init writes, give no finding', async () => {
   const installation = await install();
   try {
@@ -70,7 +83,7 @@ test('our own examples, and what init writes, give no finding', async () => {
       join(ROOT, 'docker-compose.yml'),
       join(ROOT, 'kong.yml'),
       ...ownFiles('deploy', /\.(?:ya?ml|conf|env)$/),
-      join(ROOT, 'src', 'generated', 'kong', 'hashed-key-auth.schema.lua'),
+      ...ownFiles('src/generated/kong', /\.lua$/),
       installation.config,
     ];
     const { status, stdout, stderr } = await hka(['audit', ...paths, '--fail-on', 'info', '--json']);

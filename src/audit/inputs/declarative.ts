@@ -3,6 +3,7 @@
  * nested (a plugin in its route) or stand on top with references.
  */
 import type { Deployment, Entity, EntitySource } from '../deployment.ts';
+import { looksRandom } from '../secrets.ts';
 import { at, itemsOf, textOf, withEntity, type Tree } from '../tree.ts';
 
 /** Lists that an entity of a type may hold. */
@@ -78,7 +79,7 @@ function addEntity(
   const name = textOf(at(plain, 'name')) ?? textOf(at(plain, 'username')) ?? textOf(at(plain, 'prefix'));
   const id = textOf(at(plain, 'id'));
   const names = [name, id].filter((one) => one !== undefined);
-  const own = `${SINGULAR[type] ?? type} ${name ?? id ?? `number ${index + 1}`}`;
+  const own = `${SINGULAR[type] ?? type} ${names.find((one) => !looksRandom(one)) ?? `number ${index + 1}`}`;
   const service = parents.service ?? referenceOf(plain, 'service');
   const route = parents.route ?? referenceOf(plain, 'route');
   const consumer = parents.consumer ?? referenceOf(plain, 'consumer');
@@ -86,9 +87,9 @@ function addEntity(
     parents.label !== ''
       ? parents.label
       : [
-          type === 'routes' || service === undefined ? '' : `service ${service}`,
-          route === undefined ? '' : `route ${route}`,
-          consumer === undefined ? '' : `consumer ${consumer}`,
+          type === 'routes' || service === undefined ? '' : `service ${shown(service)}`,
+          route === undefined ? '' : `route ${shown(route)}`,
+          consumer === undefined ? '' : `consumer ${shown(consumer)}`,
         ]
           .filter((one) => one !== '')
           .join(' / ');
@@ -121,4 +122,9 @@ function referenceOf(tree: Tree, field: string): string | undefined {
     textOf(at(node, 'id')) ??
     undefined
   );
+}
+
+/** A slip of indentation may put a key where a name belongs. */
+function shown(name: string): string {
+  return looksRandom(name) ? '?' : name;
 }
