@@ -316,7 +316,7 @@ async function change(secret: PepperSecret, make: (fields: PepperFields) => Chan
 export async function removeVersion(session: CliSession, id: string): Promise<() => Promise<void>> {
   const { config } = session;
   const { source } = config.pepper;
-  if (source === undefined) return removeFromConfig(config.file, id);
+  if (source === undefined) return removeFromConfig(config, id);
   const vault = await session.vault();
   if (vault === undefined) throw new Error('checked with the configuration');
   const secret = PepperSecret.of(source, vault);
@@ -339,17 +339,19 @@ export async function removeVersion(session: CliSession, id: string): Promise<()
   };
 }
 
-async function removeFromConfig(file: string, id: string): Promise<() => Promise<void>> {
-  const write = (from: string, to: string): Promise<void> =>
-    withFileLock(file, (lock) => writeConfig(file, from, to, lock));
-  const before = readText(file, 'HKA_CONFIG_INVALID');
-  const after = withoutVersion(before, id);
-  if (after === undefined) {
-    throw new HkaError(
-      'HKA_USAGE',
-      `nothing uses version "${id}", but ${file} is not laid out so that it can be changed: remove its entry from pepper.versions yourself`,
-    );
-  }
-  await write(before, after);
-  return () => write(after, before);
+async function removeFromConfig(config: Config, id: string): Promise<() => Promise<void>> {
+  const { file } = config;
+  return withFileLock(file, async (lock) => {
+    // The section that was looked at: somebody may have made this version the current one meanwhile.
+    const before = readConfig(config);
+    const after = withoutVersion(before, id);
+    if (after === undefined) {
+      throw new HkaError(
+        'HKA_USAGE',
+        `nothing uses version "${id}", but ${file} is not laid out so that it can be changed: remove its entry from pepper.versions yourself`,
+      );
+    }
+    await writeConfig(file, before, after, lock);
+    return () => withFileLock(file, (again) => writeConfig(file, after, before, again));
+  });
 }
