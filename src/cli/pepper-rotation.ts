@@ -4,7 +4,7 @@
  * Order: the new pepper is on disk or in Vault before anything names it; its check value is in the store before a record can
  * use it; it becomes the current one last, in one write. In Vault, gateways are given the time to read it in between.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { notePepper } from '../keys/pepper-checks.ts';
@@ -72,6 +72,7 @@ async function rotateFile(
     const store = await session.store();
     const checks = await store.pepperChecks();
     const { id, file, found } = chooseFile(ring, checks, currentFile, wanted);
+    assertOwner(currentFile, found === undefined ? undefined : file);
     const version = { id, file: relative(dirname(config.file), file) };
     const changed = edit ? withVersion(text, version) : undefined;
     const lines = pepperLines(version);
@@ -86,7 +87,7 @@ async function rotateFile(
     ];
     const shown = changed === undefined ? { lines } : {};
     if (dryRun) return { version: id, place: file, done: false, steps, ...shown };
-    const pepper = found ?? (await writePepper(id, file));
+    const pepper = found ?? (await writePepper(id, file, ownerOf(currentFile)));
     await notePepper(store, pepper);
     if (changed !== undefined) await writeConfig(config.file, text, changed, lock);
     return { version: id, place: file, done: changed !== undefined, steps, ...shown };
@@ -224,9 +225,42 @@ function firstId<T>(ids: readonly string[], look: (id: string) => T | undefined)
   throw new HkaError('HKA_USAGE', 'no free id was found for the new version; give one with --id');
 }
 
-async function writePepper(id: string, file: string): Promise<PepperVersion> {
+interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+function ownerOf(file: string): Owner {
+  const { uid, gid } = statSync(file);
+  return { uid, gid };
+}
+
+/**
+ * Whoever runs the server reads the pepper in use now, and no file of root's. Throws HKA_PEPPER_UNREADABLE when the next
+ * one could not be given to the same user; `left`: the file that an interrupted rotation has left.
+ */
+function assertOwner(currentFile: string, left: string | undefined): void {
+  const { uid } = ownerOf(currentFile);
+  const own = process.geteuid?.() ?? uid;
+  if (left !== undefined) {
+    const found = ownerOf(left).uid;
+    if (found === uid) return;
+    throw new HkaError(
+      'HKA_PEPPER_UNREADABLE',
+      `${left}, which a rotation that was interrupted has left, belongs to uid ${found}, and ${currentFile} to uid ${uid}, who could not read it. Run: chown --reference=${currentFile} ${left}`,
+    );
+  }
+  if (own === 0 || own === uid) return;
+  throw new HkaError(
+    'HKA_PEPPER_UNREADABLE',
+    `${currentFile} belongs to uid ${uid}, who could not read a pepper that uid ${own} makes. Run this as uid ${uid}, or as root`,
+  );
+}
+
+async function writePepper(id: string, file: string, owner: Owner): Promise<PepperVersion> {
   const text = generatePepperText();
   await writeFileDurably(file, `${text.reveal()}\n`, {
+    owner,
     beforeRename: () => {
       if (existsSync(file)) throw new HkaError('HKA_CONFLICT', `${file} exists by now; repeat the rotation`);
     },
@@ -316,7 +350,7 @@ async function change(secret: PepperSecret, make: (fields: PepperFields) => Chan
 export async function removeVersion(session: CliSession, id: string): Promise<() => Promise<void>> {
   const { config } = session;
   const { source } = config.pepper;
-  if (source === undefined) return removeFromConfig(config.file, id);
+  if (source === undefined) return removeFromConfig(config, id);
   const vault = await session.vault();
   if (vault === undefined) throw new Error('checked with the configuration');
   const secret = PepperSecret.of(source, vault);
@@ -339,17 +373,19 @@ export async function removeVersion(session: CliSession, id: string): Promise<()
   };
 }
 
-async function removeFromConfig(file: string, id: string): Promise<() => Promise<void>> {
-  const write = (from: string, to: string): Promise<void> =>
-    withFileLock(file, (lock) => writeConfig(file, from, to, lock));
-  const before = readText(file, 'HKA_CONFIG_INVALID');
-  const after = withoutVersion(before, id);
-  if (after === undefined) {
-    throw new HkaError(
-      'HKA_USAGE',
-      `nothing uses version "${id}", but ${file} is not laid out so that it can be changed: remove its entry from pepper.versions yourself`,
-    );
-  }
-  await write(before, after);
-  return () => write(after, before);
+async function removeFromConfig(config: Config, id: string): Promise<() => Promise<void>> {
+  const { file } = config;
+  return withFileLock(file, async (lock) => {
+    // The section that was looked at: somebody may have made this version the current one meanwhile.
+    const before = readConfig(config);
+    const after = withoutVersion(before, id);
+    if (after === undefined) {
+      throw new HkaError(
+        'HKA_USAGE',
+        `nothing uses version "${id}", but ${file} is not laid out so that it can be changed: remove its entry from pepper.versions yourself`,
+      );
+    }
+    await writeConfig(file, before, after, lock);
+    return () => withFileLock(file, (again) => writeConfig(file, after, before, again));
+  });
 }

@@ -21,7 +21,12 @@ const REMEMBERED_MS = 5000;
 /** Rejects with what `hmac` rejects with. */
 export async function transitPepper(id: string, hmac: RemoteHmac): Promise<PepperVersion> {
   const queue = new BoundedQueue(QUEUE);
-  const known = new LRUCache<string, Promise<PepperKeys>>({ max: REMEMBERED, ttl: REMEMBERED_MS });
+  // Without autopurge an entry would lie in memory until its place is needed: on a quiet gateway, for ever.
+  const known = new LRUCache<string, Promise<PepperKeys>>({
+    max: REMEMBERED,
+    ttl: REMEMBERED_MS,
+    ttlAutopurge: true,
+  });
   // The digest of no key: the kinds differ.
   const root = await hmac(digest('version', 'root'));
   const compute = async (input: Buffer): Promise<PepperKeys> => {

@@ -33,6 +33,8 @@ export function signatureOf(stats: BigIntStats): FileSignature {
 export interface DurableWriteOptions {
   /** Mode of a file that is not there yet; an existing one keeps its own. 0600 unless told. */
   readonly mode?: number;
+  /** Owner of a file that is not there yet; whoever runs this unless told. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
   /** Runs directly before the rename. When it throws, nothing is written and its error is passed on. */
   readonly beforeRename?: () => void;
 }
@@ -59,8 +61,10 @@ export async function writeFileDurably(
     const name = join(dirname(target), temporaryName(target));
     file = await open(name, 'wx', PRIVATE_MODE);
     temporary = name;
+    // First, so that nothing is in it when the owner can't be set.
+    const owner = before ?? (options.owner === undefined ? undefined : { ...options.owner, mode: 0 });
+    if (owner !== undefined) await keepOwner(file, owner);
     await file.writeFile(data);
-    if (before !== undefined) await keepOwner(file, before);
     await file.chmod((before?.mode ?? options.mode ?? PRIVATE_MODE) & MODE_BITS);
     await file.sync();
     await file.close();

@@ -32,11 +32,13 @@ export function withVersion(text: string, version: Version): string | undefined 
   }));
 }
 
-/** Without one that is not the current one. */
+/** Undefined, too, for the current one: it is never taken out. */
 export function withoutVersion(text: string, id: string): string | undefined {
   const lines = text.split('\n');
   const section = sectionOf(lines);
-  const at = pepperOf(text)?.versions.findIndex((version) => version.id === id) ?? -1;
+  const pepper = pepperOf(text);
+  if (pepper === undefined || pepper.current === id) return undefined;
+  const at = pepper.versions.findIndex((version) => version.id === id);
   const item = section?.items[at];
   if (section === undefined || item === undefined) return undefined;
   lines.splice(item.line, section.end(at) - item.line);

@@ -146,7 +146,7 @@ export class Runtime implements PluginRuntime {
       this.store.onChange(() => presence.say());
     }
     if (!peppersNeedVault(this.#config)) {
-      this.#usePeppers(await PepperKeeper.open(this.#pepperDeps()));
+      this.#usePeppers(await this.#openPeppers());
       return;
     }
     if (!(await this.#tryPeppers(true))) void this.#keepTryingPeppers();
@@ -293,7 +293,7 @@ export class Runtime implements PluginRuntime {
   /** Throws at the start what waiting won't mend. */
   async #tryPeppers(starting: boolean): Promise<boolean> {
     try {
-      this.#usePeppers(await PepperKeeper.open(this.#pepperDeps()));
+      this.#usePeppers(await this.#openPeppers());
       return true;
     } catch (error) {
       const fault = error instanceof HkaError ? error : undefined;
@@ -317,7 +317,16 @@ export class Runtime implements PluginRuntime {
     }
   }
 
-  #usePeppers(peppers: PepperKeeper): void {
+  /** Undefined when the runtime was closed meanwhile: nobody would end a keeper that polls a closed Vault. */
+  async #openPeppers(): Promise<PepperKeeper | undefined> {
+    const peppers = await PepperKeeper.open(this.#pepperDeps());
+    if (!this.#stop.signal.aborted) return peppers;
+    peppers.close();
+    return undefined;
+  }
+
+  #usePeppers(peppers: PepperKeeper | undefined): void {
+    if (peppers === undefined) return;
     this.#peppers = peppers;
     const { keys, argon2 } = this.#config;
     this.#verifier = new KeyVerifier(

@@ -1,5 +1,5 @@
 /** `doctor`: what each check finds in a healthy installation, and in one that somebody has damaged. No secret in any of it. */
-import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import * as assert from 'uvu/assert';
@@ -123,6 +123,18 @@ test('a pepper that others can read, that is missing, weak or another one fails,
   assert.match(wrong.advice['pepper-matches'] ?? '', 'HKA_PEPPER_MISMATCH');
   writeFileSync(path('pepper'), good);
   assert.equal((await doctor()).status, 0);
+});
+
+const asRoot = test.needing(process.geteuid?.() === 0 ? undefined : 'needs root, to act for another user');
+asRoot('a pepper file of root, where all others belong to the user of serve, fails', async () => {
+  const OTHER = 65_534;
+  assert.is((await run('pepper', 'rotate')).status, 0);
+  for (const name of ['', 'hashed-key-auth.yaml', 'pepper', 'pepper-2']) chownSync(path(name), OTHER, OTHER);
+  assert.is((await doctor()).checks['pepper-files'], 'ok');
+  chownSync(path('pepper-2'), 0, 0);
+  const found = await doctor();
+  assert.equal([found.status, found.checks['pepper-files']], [1, 'fail']);
+  assert.match(found.advice['pepper-files'] ?? '', 'chown');
 });
 
 test('a version that credentials use and nobody has configured fails', async () => {

@@ -1,7 +1,9 @@
 /** `pepper status|rotate|retire` on files, and on one secret of a real Vault, while gateways serve. */
 import {
   appendFileSync,
+  chownSync,
   existsSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -339,5 +341,36 @@ async function freeMetricsPort(): Promise<number> {
     });
   });
 }
+
+const asRoot = test.needing(process.geteuid?.() === 0 ? undefined : 'needs root, to act for another user');
+const OTHER = 65_534;
+
+function giveAwayAll(): void {
+  const { folder } = installation;
+  chownSync(folder, OTHER, OTHER);
+  for (const name of readdirSync(folder)) chownSync(join(folder, name), OTHER, OTHER);
+}
+
+asRoot('a pepper that root makes can be read by the user whose pepper it follows', async () => {
+  giveAwayAll();
+  const rotated = await installation.run(['pepper', 'rotate', '--json']);
+  assert.is(rotated.status, 0, rotated.stderr);
+  const { uid, gid, mode } = statSync(join(installation.folder, 'pepper-2'));
+  assert.is(statSync(installation.config).uid, OTHER, 'the configuration kept its owner');
+  assert.equal([uid, gid, mode & 0o777], [OTHER, OTHER, 0o600]);
+});
+
+asRoot('a pepper of root that an interrupted rotation has left is not taken', async () => {
+  giveAwayAll();
+  const left = join(installation.folder, 'pepper-2');
+  writeFileSync(left, generatePepperText().reveal(), { mode: 0o600 });
+  const before = readFileSync(installation.config, 'utf8');
+  const refused = await installation.run(['pepper', 'rotate']);
+  assert.is(refused.status, 4, refused.stderr);
+  assert.match(refused.stderr, `chown --reference=${join(installation.folder, 'pepper')} ${left}`);
+  assert.is(readFileSync(installation.config, 'utf8'), before);
+  chownSync(left, OTHER, OTHER);
+  assert.is((await installation.run(['pepper', 'rotate'])).status, 0);
+});
 
 test.run();

@@ -1,4 +1,7 @@
 /** A pepper that stays inside a real Vault: what it costs, what Vault sees, and what an outage does. */
+import { randomBytes } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keys/format.ts';
 import { importHash, importKey, issueKey } from '../../src/keys/issue.ts';
@@ -185,6 +188,21 @@ test('a call that fails is not remembered, and what waits for one call shares it
   fail = false;
   assert.ok(await pepper.keysFor('other'));
   assert.is(calls, 3);
+});
+
+test('what was computed for a key is forgotten within seconds, with nothing else going on', async () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  const pepper = await transitPepper('t', () => Promise.resolve(randomBytes(32)));
+  const kept = new WeakRef(await pepper.keysFor('a key'));
+  await eventually(
+    'the keys are gone',
+    () => {
+      gc();
+      return kept.deref() === undefined;
+    },
+    20_000,
+  );
 });
 
 test.run();

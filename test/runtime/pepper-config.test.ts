@@ -71,4 +71,19 @@ test('leaves what it does not understand to people', () => {
   );
 });
 
+test('never takes the current version out, whoever has made it the current one', () => {
+  const text = [
+    'pepper:',
+    '  current: "1"',
+    '  versions:',
+    '    - id: "1"',
+    '      file: a',
+    '    - id: "2"',
+    '      file: b',
+    '',
+  ].join('\n');
+  assert.is(withoutVersion(text, '1'), undefined);
+  assert.is(withoutVersion(text, '2'), text.replace('    - id: "2"\n      file: b\n', ''));
+});
+
 test.run();

@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { HkaError } from '../../../src/lib/errors.ts';
 import { keysOf } from '../../../src/store/record.ts';
+import { eventually } from '../../helpers/eventually.ts';
 import { suite } from '../../helpers/suite.ts';
 import { NOBODY, startAdmin } from './fixture.ts';
 
@@ -20,14 +21,43 @@ test('ready says what is out of reach, to whoever asks, and not why', async () =
   const ask = () => admin.call('GET', '/ready', { token: undefined });
   assert.equal((await ask()).json, { ready: true, store: true, pepper: true });
   pepper = new HkaError('HKA_PEPPER_UNREADABLE', '/etc/pepper is gone');
+  admin.clock.advance(1000);
   const blind = await ask();
   assert.is(blind.status, 503);
   assert.equal(blind.json, { ready: false, store: true, pepper: false });
   pepper = undefined;
   ok = false;
+  admin.clock.advance(1000);
   assert.equal((await ask()).json, { ready: false, store: false, pepper: true });
   assert.is((await admin.call('GET', '/live', { token: undefined })).status, 200, 'alive all the same');
   assert.not.match(admin.answers.map(({ text }) => text).join(), /internal|etc/);
+  await admin.close();
+});
+
+test('however often anybody asks, the pepper is read once a second, and never twice at once', async () => {
+  let reads = 0;
+  let release: () => void = () => undefined;
+  const gate = new Promise<void>((done) => (release = done));
+  const admin = await startAdmin({
+    deps: {
+      checkPepper: () => {
+        reads += 1;
+        return reads === 1 ? gate : Promise.reject(new Error('away'));
+      },
+    },
+  });
+  const ask = async () => (await admin.call('GET', '/ready', { token: undefined })).status;
+  const all = Promise.all(Array.from({ length: 20 }, ask));
+  await eventually('it is being read', () => reads > 0);
+  // A read that takes longer than it is remembered.
+  admin.clock.advance(5000);
+  release();
+  assert.equal(new Set(await all), new Set([200]));
+  assert.is(await ask(), 200);
+  assert.is(reads, 1);
+  admin.clock.advance(1000);
+  assert.equal([await ask(), await ask()], [503, 503], 'a failure is remembered as well');
+  assert.is(reads, 2);
   await admin.close();
 });
 

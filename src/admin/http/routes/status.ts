@@ -1,11 +1,16 @@
 /** What watches the service asks for: alive, ready, metrics; and the OpenAPI description. */
+import type { Clock } from '../../../lib/clock.ts';
 import { createLogOnce, describeError } from '../../../lib/logger.ts';
 import { answer, problems } from '../answers.ts';
 import type { Routes } from '../context.ts';
 import { noQuery } from '../schemas.ts';
 
+/** Anybody may ask whether it is ready: however often, the pepper is read once in so many ms, and never twice at once. */
+const PEPPER_CHECK_MS = 1000;
+
 export const statusRoutes: Routes = (app, context) => {
-  const { metrics, storeHealth, checkPepper, logger } = context;
+  const { metrics, storeHealth, logger } = context;
+  const checkPepper = rarely(context.checkPepper, context.clock);
   const logOnce = createLogOnce(logger);
 
   app.get(
@@ -97,3 +102,18 @@ export const statusRoutes: Routes = (app, context) => {
     () => app.swagger(),
   );
 };
+
+/** `check`, or how its last run ended or will end where that began a moment ago. */
+function rarely(check: () => Promise<void>, clock: Clock): () => Promise<void> {
+  let last: { readonly run: Promise<void>; endedAt: number | undefined } | undefined;
+  return () => {
+    const sinceMs = last?.endedAt === undefined ? 0 : clock.now() - last.endedAt;
+    // A clock that was set back must not make it stay.
+    if (last !== undefined && sinceMs >= 0 && sinceMs < PEPPER_CHECK_MS) return last.run;
+    const begun: NonNullable<typeof last> = { run: check(), endedAt: undefined };
+    const end = (): void => void (begun.endedAt = clock.now());
+    begun.run.then(end, end);
+    last = begun;
+    return begun.run;
+  };
+}
