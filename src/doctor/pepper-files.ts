@@ -33,14 +33,13 @@ export const pepperFiles: Check = {
 
 /** Who owns the first of these that is not root's; root when all are. */
 function userOf(files: readonly string[]): number {
-  return files.map((file) => statSync(file, { throwIfNoEntry: false })?.uid ?? 0).find((uid) => uid !== 0) ?? 0;
+  return (
+    files.map((file) => statSync(file, { throwIfNoEntry: false })?.uid ?? 0).find((uid) => uid !== 0) ?? 0
+  );
 }
 
 /** `user`: who, as it seems, runs serve. */
-function faultsOf(
-  file: string,
-  user: number,
-): { readonly found: string; readonly advice: string }[] {
+function faultsOf(file: string, user: number): { readonly found: string; readonly advice: string }[] {
   try {
     const folder = dirname(file);
     const [target, own, around] = [statSync(file), lstatSync(file), statSync(folder)];
