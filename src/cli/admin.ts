@@ -76,7 +76,7 @@ export async function startAdmin(config: Config, logger: Logger): Promise<Runnin
     const reload = new TokenReload({
       config,
       use: (tokens) => server.useTokens(tokens),
-      peppers: () => session.rememberedPeppers(),
+      peppers: () => session.refreshedPeppers(),
       logger,
     });
     return {

@@ -107,6 +107,13 @@ export class CliSession implements CredentialSession {
 
   /** Started, where one is configured. */
   async vault(): Promise<Vault | undefined> {
+  /** As they are by now, for what is remembered too. Rejects where they can't be read; what was read before stays in use. */
+  async refreshedPeppers(): Promise<PepperRing> {
+    const ring = await this.peppers();
+    this.#peppers = { ring: Promise.resolve(ring), at: performance.now() };
+    return ring;
+  }
+
     await this.#startVault();
     return this.#vault;
   }
