@@ -18,7 +18,7 @@ import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores
 import type { SqlEngine } from '../store/sql/engine.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { FieldReference } from '../vault/reference.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault, VaultConfig } from '../vault/vault.ts';
 import { createVaults } from '../vault/vaults.ts';
 
 /** A migration may have to build an index over a million rows. */
@@ -33,6 +33,7 @@ export class CliSession implements CredentialSession {
   #store: CredentialStore | undefined;
   #vault: Vault | undefined;
   #peppers: { ring: Promise<PepperRing>; readonly at: number } | undefined;
+  #starting: Promise<void> | undefined;
 
   /** `parts`: in place of those for a command that ends by itself. */
   constructor(
@@ -158,8 +159,18 @@ export class CliSession implements CredentialSession {
   }
 
   async #startVault(): Promise<void> {
-    if (this.#vault !== undefined || this.config.vault === undefined) return;
-    this.#vault = createVaults(this.config.vault, { logger: this.logger });
+    const { vault: config } = this.config;
+    if (config === undefined) return;
+    this.#starting ??= this.#start(config).catch((error: unknown) => {
+      this.#starting = undefined;
+      throw error;
+    });
+    await this.#starting;
+  }
+
+  /** Again on the same parts: connections that did start stay as they are. */
+  async #start(config: VaultConfig): Promise<void> {
+    this.#vault ??= createVaults(config, { logger: this.logger });
     await this.#vault.start();
   }
 
@@ -172,4 +183,6 @@ export class CliSession implements CredentialSession {
     await this.#store?.close();
     await this.#vault?.close();
   }
+    // What is being started must not be left running.
+    await this.#starting?.catch(() => undefined);
 }
