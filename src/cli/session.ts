@@ -15,6 +15,7 @@ import { loadPeppers, peppersNeedVault, withCurrentPeppers } from '../runtime/pe
 import { kongConsumers } from './kong-consumers.ts';
 import { LocalCredentials, type Credentials, type CredentialSession } from './credentials.ts';
 import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
+import type { CredentialRecord } from '../store/record.ts';
 import type { SqlEngine } from '../store/sql/engine.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { FieldReference } from '../vault/reference.ts';
@@ -32,8 +33,8 @@ export class CliSession implements CredentialSession {
   readonly hasher: KeyHasher;
   #store: CredentialStore | undefined;
   #vault: Vault | undefined;
-  #peppers: { ring: Promise<PepperRing>; readonly at: number } | undefined;
   #starting: Promise<void> | undefined;
+  #peppers: { ring: Promise<PepperRing>; readonly at: number } | undefined;
 
   /** `parts`: in place of those for a command that ends by itself. */
   constructor(
@@ -106,8 +107,6 @@ export class CliSession implements CredentialSession {
     return read.ring;
   }
 
-  /** Started, where one is configured. */
-  async vault(): Promise<Vault | undefined> {
   /** As they are by now, for what is remembered too. Rejects where they can't be read; what was read before stays in use. */
   async refreshedPeppers(): Promise<PepperRing> {
     const ring = await this.peppers();
@@ -115,6 +114,8 @@ export class CliSession implements CredentialSession {
     return ring;
   }
 
+  /** Started, where one is configured. */
+  async vault(): Promise<Vault | undefined> {
     await this.#startVault();
     return this.#vault;
   }
@@ -144,9 +145,10 @@ export class CliSession implements CredentialSession {
     });
   }
 
-  async verify(key: string): Promise<VerificationView> {
+  async verify(key: string, within?: (record: CredentialRecord) => boolean): Promise<VerificationView> {
     const deps = { store: await this.store(), peppers: await this.rememberedPeppers() };
-    return verifyKey(key, this.config.keys.prefix, { ...deps, hasher: this.hasher, logger: this.logger });
+    const parts = { ...deps, hasher: this.hasher, logger: this.logger };
+    return verifyKey(key, this.config.keys.prefix, parts, within);
   }
 
   auditLog(): AuditLog {
@@ -158,6 +160,7 @@ export class CliSession implements CredentialSession {
     return { name: `cli:${userInfo().username}`, from: hostname() };
   }
 
+  /** Once for all who ask. A failure is not remembered: the file that was missing may be there at the next call. */
   async #startVault(): Promise<void> {
     const { vault: config } = this.config;
     if (config === undefined) return;
@@ -180,9 +183,9 @@ export class CliSession implements CredentialSession {
   }
 
   async close(): Promise<void> {
+    // What is being started must not be left running.
+    await this.#starting?.catch(() => undefined);
     await this.#store?.close();
     await this.#vault?.close();
   }
-    // What is being started must not be left running.
-    await this.#starting?.catch(() => undefined);
 }

@@ -42,7 +42,8 @@ export interface AdminDeps {
   readonly storeHealth: () => StoreHealth;
   /** Throws when the pepper can't be read now. */
   readonly checkPepper: () => Promise<void>;
-  readonly verify: (key: string) => Promise<VerificationView>;
+  /** Keys of credentials that `within` says no to are unknown, and it takes no longer to say so. */
+  readonly verify: (key: string, within?: (record: CredentialRecord) => boolean) => Promise<VerificationView>;
   /** Absent: consumers are taken as given. */
   readonly consumers?: ConsumerDirectory;
 }

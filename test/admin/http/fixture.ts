@@ -144,7 +144,7 @@ async function start(setup: Setup, data: Data): Promise<Admin> {
       service,
       audit,
       gateways: new GatewayWait(store),
-      verify: (key) => verifyKey(key, 'hka', { store, peppers, hasher, clock }),
+      verify: (key, within) => verifyKey(key, 'hka', { store, peppers, hasher, clock }, within),
       peppers: ring,
       hasher,
       clock,
