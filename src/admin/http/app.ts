@@ -13,6 +13,7 @@ import { HkaError } from '../../lib/errors.ts';
 import { describeError } from '../../lib/logger.ts';
 import { ANSWERS } from './answers.ts';
 import type { AdminDeps, RouteContext, Routes } from './context.ts';
+import { Guesses } from './guesses.ts';
 import { AdminMetrics } from './metrics.ts';
 import { describeApi } from './openapi.ts';
 import { mayUse, type Principal } from './permissions.ts';
@@ -67,7 +68,7 @@ export async function createApp(
   routes: readonly Routes[] = ROUTES,
 ): Promise<FastifyInstance> {
   const metrics = new AdminMetrics();
-  const context: RouteContext = { ...deps, metrics };
+  const context: RouteContext = { ...deps, metrics, guesses: new Guesses(deps.clock) };
   const app = fastify({
     logger: false,
     bodyLimit: MAX_BODY_BYTES,

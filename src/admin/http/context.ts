@@ -16,6 +16,7 @@ import type { CredentialService } from '../credential-service.ts';
 import type { GatewayWait } from '../wait.ts';
 import { consumerAsGiven, type ConsumerDirectory } from '../consumers.ts';
 import type { VerificationView } from '../verify-key.ts';
+import type { Guesses } from './guesses.ts';
 import type { AdminMetrics } from './metrics.ts';
 import { reaches, reachesConsumer, type Permission, type Principal } from './permissions.ts';
 
@@ -50,6 +51,7 @@ export interface AdminDeps {
 
 export interface RouteContext extends AdminDeps {
   readonly metrics: AdminMetrics;
+  readonly guesses: Guesses;
 }
 
 /** Adds its routes to `app`. */

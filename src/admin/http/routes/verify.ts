@@ -5,8 +5,6 @@
  * one gives nothing that they could not make; there is a limit of its own; and what a limited token does not reach is unknown,
  * and is not looked at any longer than what is not there.
  */
-import { Buckets } from '../../../lib/buckets.ts';
-import { HkaError } from '../../../lib/errors.ts';
 import type { VerificationView } from '../../verify-key.ts';
 import { answer, problems } from '../answers.ts';
 import { principalOf, type Routes } from '../context.ts';
@@ -28,12 +26,9 @@ export const verifyRoutes: Routes = (app, { guesses, verify }) => {
       },
     },
     async (request): Promise<VerificationView> => {
-      const { actor, reach } = principalOf(request);
-      if (!buckets.charge(actor.name)) {
-        throw new HkaError('HKA_RATE_LIMITED', 'too many keys to be verified', {
-          details: { retryAfter: buckets.retryAfterSeconds },
-        });
-      }
+      const principal = principalOf(request);
+      const { reach } = principal;
+      guesses.charge(principal, 1);
       const { key } = request.body as VerifyBody;
       // Not sorted out afterwards: that argon2 ran would be seen by how long the answer takes.
       return verify(key, isLimited(reach) ? (record) => reaches(reach, record) : undefined);
