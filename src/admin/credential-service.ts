@@ -10,7 +10,7 @@ import type { KeyHasher } from '../keys/hasher.ts';
 import { importHash, issueKey, makeKey, recordGenerated } from '../keys/issue.ts';
 import { notePepper } from '../keys/pepper-checks.ts';
 import type { PepperRing, PepperVersion } from '../keys/pepper.ts';
-import { assertVersion, notFound } from '../store/changes.ts';
+import { assertVersion, notFound, taken } from '../store/changes.ts';
 import { MAX_CANDIDATES } from '../keys/verifier.ts';
 import { indexToken, stateOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
 import type { CredentialPatch, CredentialQuery, CredentialStore, Page, Usage } from '../store/store.ts';
@@ -52,6 +52,8 @@ export interface CredentialServiceDeps {
   readonly logger: Logger;
 }
 
+/** Look-ups at once. */
+const PARALLEL = 8;
 export const MAX_OVERLAP_MS = 365 * 86_400_000;
 
 export class CredentialService {
@@ -103,12 +105,18 @@ export class CredentialService {
     });
   }
 
-  /** Takes over hashes that were made elsewhere, all or none. Throws HKA_HASH_INVALID, HKA_USAGE, HKA_CREDENTIAL_EXISTS. */
+  /**
+   * Takes over hashes that were made elsewhere, all or none. Throws HKA_HASH_INVALID, HKA_USAGE, HKA_CREDENTIAL_EXISTS.
+   * `tellsCounts`: whether whoever asks may hear how many keys begin alike, also of consumers that are not theirs.
+   */
   importHashes(
     actor: Actor,
     requests: readonly (IssueRequest & { readonly hash: string; readonly start: string })[],
+    { tellsCounts = true }: { readonly tellsCounts?: boolean } = {},
   ): Promise<readonly CredentialRecord[]> {
     return this.#audited(actor, 'import hashes', undefined, { count: requests.length }, async () => {
+      // Before the starts: a request that changes nothing in any case must not tell which starts there are.
+      await this.#assertFree(requests.flatMap(({ id }) => id ?? []));
       const current = await this.#currentPepper();
       const createdAt = this.#deps.clock.now();
       const records = await Promise.all(
@@ -116,14 +124,25 @@ export class CredentialService {
           importHash({ ...request, createdAt }, hash, start, current),
         ),
       );
-      await this.#assertFewShareAStart(records);
+      await this.#assertFewShareAStart(records, tellsCounts);
       await this.#deps.store.insert(records);
       return { target: `${records.length} credentials`, result: records };
     });
   }
 
+  /** Throws HKA_CREDENTIAL_EXISTS. That no other request takes one meanwhile is up to the store. */
+  async #assertFree(ids: readonly string[]): Promise<void> {
+    const seen = new Set<string>();
+    for (const id of ids) {
+      if (seen.has(id)) throw taken(id, 'this id');
+      seen.add(id);
+    }
+    const [first] = await this.existing(ids);
+    if (first !== undefined) throw taken(first, 'this id');
+  }
+
   /** Of those that begin alike only so many are tried. */
-  async #assertFewShareAStart(records: readonly CredentialRecord[]): Promise<void> {
+  async #assertFewShareAStart(records: readonly CredentialRecord[], tellsCounts: boolean): Promise<void> {
     const counts = new Map<string, number>();
     for (const { lookup } of records) {
       if (lookup.kind !== 'imported') continue;
@@ -133,9 +152,10 @@ export class CredentialService {
     for (const [token, count] of counts) {
       const there = await this.#deps.store.findByIndex([token], MAX_CANDIDATES + 1);
       if (count + there.length <= MAX_CANDIDATES) continue;
+      const many = tellsCounts ? count + there.length : 'too many';
       throw new HkaError(
         'HKA_USAGE',
-        `${count + there.length} keys would begin with the same key_start, at most ${MAX_CANDIDATES} may: give more of their characters`,
+        `${many} keys would begin with the same key_start, at most ${MAX_CANDIDATES} may: give more of their characters`,
       );
     }
   }
@@ -143,7 +163,10 @@ export class CredentialService {
   /** Which of these ids have a credential. */
   async existing(ids: readonly string[]): Promise<ReadonlySet<string>> {
     const found = new Set<string>();
-    for (const id of ids) if ((await this.#deps.store.get(id)) !== undefined) found.add(id);
+    for (let at = 0; at < ids.length; at += PARALLEL) {
+      const records = await Promise.all(ids.slice(at, at + PARALLEL).map((id) => this.#deps.store.get(id)));
+      for (const record of records) if (record !== undefined) found.add(record.id);
+    }
     return found;
   }
 

@@ -24,22 +24,26 @@ export interface WaitView {
 
 /** Gateways look for changes twice a second at least; a notification takes milliseconds. */
 export const DEFAULT_WAIT_MS = 5000;
-/** Each costs a few looks a second at the store. */
+/** Each keeps a connection. */
 const MAX_WAITS = 100;
+/** So that no sender takes all of them. */
+const MAX_WAITS_EACH = 10;
 /** Looks become rarer, as whoever has waited long is not in for a precise number. */
 const MAX_LOOK_MS = 100;
 
 /** Waits for the gateways on one store. */
 export class GatewayWait {
   readonly #store: Pick<CredentialStore, 'acknowledgements' | 'kind'>;
-  #running = 0;
+  readonly #running = new Map<string, number>();
+  #looks: Looks | undefined;
 
   constructor(store: Pick<CredentialStore, 'acknowledgements' | 'kind'>) {
     this.#store = store;
   }
 
-  /** Runs `change` and waits. What can't be waited for is told before anything is done. */
+  /** Runs `change` of `who` and waits. What can't be waited for is told before anything is done. */
   async after<T>(
+    who: string,
     timeoutMs: number,
     change: () => Promise<T>,
   ): Promise<{ readonly done: T; readonly wait: WaitView }> {
@@ -50,16 +54,21 @@ export class GatewayWait {
         `nothing was done: a store of the type "${kind}" is none that gateways report to`,
       );
     }
-    if (this.#running >= MAX_WAITS) {
-      throw new HkaError('HKA_RATE_LIMITED', `nothing was done: ${MAX_WAITS} wait for gateways already`, {
+    const own = this.#running.get(who) ?? 0;
+    const all = [...this.#running.values()].reduce((sum, count) => sum + count, 0);
+    if (own >= MAX_WAITS_EACH || all >= MAX_WAITS) {
+      const many = own >= MAX_WAITS_EACH ? `${own} requests of this sender` : String(all);
+      throw new HkaError('HKA_RATE_LIMITED', `nothing was done: ${many} wait for gateways already`, {
         details: { retryAfter: Math.ceil(DEFAULT_WAIT_MS / 1000) },
       });
     }
-    this.#running += 1;
+    this.#running.set(who, own + 1);
     try {
       return await this.#after(acknowledgements, timeoutMs, change);
     } finally {
-      this.#running -= 1;
+      const left = (this.#running.get(who) ?? 1) - 1;
+      if (left === 0) this.#running.delete(who);
+      else this.#running.set(who, left);
     }
   }
 
@@ -68,10 +77,12 @@ export class GatewayWait {
     timeoutMs: number,
     change: () => Promise<T>,
   ): Promise<{ readonly done: T; readonly wait: WaitView }> {
-    const known = await acknowledgements.gateways();
+    if (this.#looks?.source !== acknowledgements) this.#looks = new Looks(acknowledgements);
+    const looks = this.#looks;
+    const known = await looks.recent();
     const done = await change();
     const { unseen } = acknowledgements;
-    const { gateways, heard } = await waitForGateways(acknowledgements, timeoutMs, known);
+    const { gateways, heard } = await waitForGateways(acknowledgements, timeoutMs, known, () => looks.next());
     return {
       done,
       wait: {
@@ -83,17 +94,64 @@ export class GatewayWait {
   }
 }
 
+/**
+ * Looks at what gateways say, shared among all who wait: however many they are, there is one at a time, and none before the
+ * store says that another is worth it.
+ */
+class Looks {
+  readonly source: Acknowledgements;
+  /** One that has not begun. */
+  #coming: Promise<readonly GatewayState[]> | undefined;
+  #running: Promise<unknown> = Promise.resolve();
+  #begunAt = -Infinity;
+  #seen: { readonly states: readonly GatewayState[]; readonly at: number } | undefined;
+
+  constructor(source: Acknowledgements) {
+    this.source = source;
+  }
+
+  /** One that begins after the call: it shows a gateway that has come since. */
+  next(): Promise<readonly GatewayState[]> {
+    this.#coming ??= this.#look();
+    return this.#coming;
+  }
+
+  /** One that may be as old as the pause between two: a change must not wait for the waiting of others. */
+  async recent(): Promise<readonly GatewayState[]> {
+    const seen = this.#seen;
+    if (seen !== undefined && performance.now() - seen.at <= this.source.lookMs) return seen.states;
+    return this.next();
+  }
+
+  async #look(): Promise<readonly GatewayState[]> {
+    await this.#running;
+    const pause = this.#begunAt + this.source.lookMs - performance.now();
+    if (pause > 0) await delay(pause);
+    this.#coming = undefined;
+    const begun = performance.now();
+    this.#begunAt = begun;
+    const states = this.source.gateways();
+    this.#running = states.catch(() => undefined);
+    this.#seen = { states: await states, at: begun };
+    return this.#seen.states;
+  }
+}
+
 export interface Waited {
   readonly gateways: readonly Acknowledged[];
   /** Whether the last look at what gateways say has worked: if not, nothing is known of those that have come since. */
   readonly heard: boolean;
 }
 
-/** In milliseconds; of what was announced to `store` before the call. `known`: gateways that are waited for in any case. */
+/**
+ * In milliseconds; of what was announced to `store` before the call. `known`: gateways that are waited for in any case. `look`:
+ * at what they say at a time after its call.
+ */
 export async function waitForGateways(
   store: Acknowledgements,
   timeoutMs: number,
   known: readonly GatewayState[] = [],
+  look: () => Promise<readonly GatewayState[]> = () => store.gateways(),
 ): Promise<Waited> {
   const { sequence } = store;
   const begun = performance.now();
@@ -101,7 +159,7 @@ export async function waitForGateways(
   for (const { id, name } of known) delays.set(id, { gateway: name, delayMs: undefined });
   for (;;) {
     // The change is made: that the store has gone away since must not hide it.
-    const gateways = await store.gateways().catch(() => undefined);
+    const gateways = await look().catch(() => undefined);
     const passed = performance.now() - begun;
     let missing = 0;
     for (const { id, name, sequence: reached } of gateways ?? []) {

@@ -58,7 +58,7 @@ export async function startAdmin(config: Config, logger: Logger): Promise<Runnin
       service,
       audit: session.auditLog(),
       gateways: new GatewayWait(store),
-      verify: (key) => session.verify(key),
+      verify: (key, within) => session.verify(key, within),
       peppers: () => session.rememberedPeppers(),
       hasher: session.hasher,
       clock: systemClock,
@@ -76,7 +76,7 @@ export async function startAdmin(config: Config, logger: Logger): Promise<Runnin
     const reload = new TokenReload({
       config,
       use: (tokens) => server.useTokens(tokens),
-      peppers: () => session.rememberedPeppers(),
+      peppers: () => session.refreshedPeppers(),
       logger,
     });
     return {

@@ -125,13 +125,13 @@ export class LocalCredentials implements Credentials {
   async revoke(id: string, reason: string | undefined, waitMs: number | undefined): Promise<RevokedView> {
     const revoke = (): Promise<CredentialRecord> => this.#service.revoke(this.#actor, id, reason);
     if (waitMs === undefined) return view(await revoke());
-    const { done, wait } = await this.#gateways.after(waitMs, revoke);
+    const { done, wait } = await this.#gateways.after(this.#actor.name, waitMs, revoke);
     return { ...view(done), ...wait };
   }
 
   async remove(id: string, waitMs: number | undefined): Promise<WaitView | undefined> {
     const remove = (): Promise<void> => this.#service.remove(this.#actor, id);
-    if (waitMs !== undefined) return (await this.#gateways.after(waitMs, remove)).wait;
+    if (waitMs !== undefined) return (await this.#gateways.after(this.#actor.name, waitMs, remove)).wait;
     await remove();
     return undefined;
   }

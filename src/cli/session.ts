@@ -15,10 +15,11 @@ import { loadPeppers, peppersNeedVault, withCurrentPeppers } from '../runtime/pe
 import { kongConsumers } from './kong-consumers.ts';
 import { LocalCredentials, type Credentials, type CredentialSession } from './credentials.ts';
 import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
+import type { CredentialRecord } from '../store/record.ts';
 import type { SqlEngine } from '../store/sql/engine.ts';
 import type { CredentialStore } from '../store/store.ts';
 import type { FieldReference } from '../vault/reference.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault, VaultConfig } from '../vault/vault.ts';
 import { createVaults } from '../vault/vaults.ts';
 
 /** A migration may have to build an index over a million rows. */
@@ -32,6 +33,7 @@ export class CliSession implements CredentialSession {
   readonly hasher: KeyHasher;
   #store: CredentialStore | undefined;
   #vault: Vault | undefined;
+  #starting: Promise<void> | undefined;
   #peppers: { ring: Promise<PepperRing>; readonly at: number } | undefined;
 
   /** `parts`: in place of those for a command that ends by itself. */
@@ -105,6 +107,13 @@ export class CliSession implements CredentialSession {
     return read.ring;
   }
 
+  /** As they are by now, for what is remembered too. Rejects where they can't be read; what was read before stays in use. */
+  async refreshedPeppers(): Promise<PepperRing> {
+    const ring = await this.peppers();
+    this.#peppers = { ring: Promise.resolve(ring), at: performance.now() };
+    return ring;
+  }
+
   /** Started, where one is configured. */
   async vault(): Promise<Vault | undefined> {
     await this.#startVault();
@@ -136,9 +145,10 @@ export class CliSession implements CredentialSession {
     });
   }
 
-  async verify(key: string): Promise<VerificationView> {
+  async verify(key: string, within?: (record: CredentialRecord) => boolean): Promise<VerificationView> {
     const deps = { store: await this.store(), peppers: await this.rememberedPeppers() };
-    return verifyKey(key, this.config.keys.prefix, { ...deps, hasher: this.hasher, logger: this.logger });
+    const parts = { ...deps, hasher: this.hasher, logger: this.logger };
+    return verifyKey(key, this.config.keys.prefix, parts, within);
   }
 
   auditLog(): AuditLog {
@@ -150,9 +160,20 @@ export class CliSession implements CredentialSession {
     return { name: `cli:${userInfo().username}`, from: hostname() };
   }
 
+  /** Once for all who ask. A failure is not remembered: the file that was missing may be there at the next call. */
   async #startVault(): Promise<void> {
-    if (this.#vault !== undefined || this.config.vault === undefined) return;
-    this.#vault = createVaults(this.config.vault, { logger: this.logger });
+    const { vault: config } = this.config;
+    if (config === undefined) return;
+    this.#starting ??= this.#start(config).catch((error: unknown) => {
+      this.#starting = undefined;
+      throw error;
+    });
+    await this.#starting;
+  }
+
+  /** Again on the same parts: connections that did start stay as they are. */
+  async #start(config: VaultConfig): Promise<void> {
+    this.#vault ??= createVaults(config, { logger: this.logger });
     await this.#vault.start();
   }
 
@@ -162,6 +183,8 @@ export class CliSession implements CredentialSession {
   }
 
   async close(): Promise<void> {
+    // What is being started must not be left running.
+    await this.#starting?.catch(() => undefined);
     await this.#store?.close();
     await this.#vault?.close();
   }

@@ -43,6 +43,8 @@ export interface VerifierOptions {
   readonly cache: VerificationCacheOptions;
   /** Whether verified hashes that are behind are replaced. */
   readonly rehash: boolean;
+  /** Rows that it says no to are as if they were not there, also in what it costs to find that out. Absent: all are there. */
+  readonly within?: (row: CredentialRecord) => boolean;
 }
 
 export interface VerifierDeps {
@@ -180,7 +182,7 @@ export class KeyVerifier implements Verifier {
       seen = this.#changes;
       const row = await this.#store.get(match.found.row.id);
       const now = row === undefined ? undefined : keyWithHash(row, match.found.key.hash);
-      if (row !== undefined && now !== undefined) {
+      if (row !== undefined && now !== undefined && this.#isWithin(row)) {
         const verdict = this.#conclude(slot, { row, key: now }, seen, false);
         // A key that a rotation has replaced ends soon; its hash is not worth computing anew.
         if (verdict.ok && now.until === undefined) this.#rehasher?.consider(key, row);
@@ -192,7 +194,7 @@ export class KeyVerifier implements Verifier {
 
   async #findIssued(text: string, publicId: string): Promise<readonly StoredKey[]> {
     const row = await this.#store.findByPublicId(publicId);
-    if (row === undefined) return [];
+    if (row === undefined || !this.#isWithin(row)) return [];
     const found: StoredKey[] = [];
     for (const key of keysOf(row)) {
       const { lookup, pepper } = key;
@@ -201,6 +203,10 @@ export class KeyVerifier implements Verifier {
       if (macMatches(macKey, text, lookup.mac)) found.push({ row, key });
     }
     return found;
+  }
+
+  #isWithin(row: CredentialRecord): boolean {
+    return this.#options.within?.(row) ?? true;
   }
 
   /** A version that is not known may have been added a moment ago. Throws HKA_PEPPER_UNKNOWN: that is no wrong key. */
@@ -225,6 +231,7 @@ export class KeyVerifier implements Verifier {
     const found: StoredKey[] = [];
     for (const [pepper, tokens] of tokensByPepper) {
       for (const row of await this.#store.findByIndex([...tokens], 4 * MAX_CANDIDATES)) {
+        if (!this.#isWithin(row)) continue;
         for (const stored of keysOf(row)) {
           const { lookup } = stored;
           if (stored.pepper !== pepper || lookup.kind !== 'imported') continue;

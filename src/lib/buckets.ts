@@ -43,15 +43,15 @@ export class Buckets {
     return this.#options.perSecond / this.among;
   }
 
-  /** Counts one of `who`; false when there was none left. */
-  charge(who: string): boolean {
+  /** Counts `count` of `who`, all or none; false when there were not so many left. */
+  charge(who: string, count = 1): boolean {
     let bucket = this.#buckets.get(who);
     if (bucket === undefined) {
       bucket = { tokens: this.#burst, at: this.#clock.now() };
       this.#buckets.set(who, bucket);
     }
-    if (this.#refill(bucket) < 1) return false;
-    bucket.tokens -= 1;
+    if (this.#refill(bucket) < count) return false;
+    bucket.tokens -= count;
     return true;
   }
 

@@ -86,10 +86,10 @@ function declare(kind: ServerKind): void {
     gateway = await begin(configuration(EVERYBODY));
   });
   test.after(async () => {
-    await gateway.stop();
-    await server.stop();
-    await upstream.close();
-    await installation.dispose();
+    await gateway?.stop();
+    await server?.stop();
+    await upstream?.close();
+    await installation?.dispose();
   });
   test.beforeEach(() => upstream.reset());
 

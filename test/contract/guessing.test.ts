@@ -55,9 +55,9 @@ test.before(async () => {
 });
 
 test.after(async () => {
-  await gateway.stop();
-  await upstream.close();
-  await installation.dispose();
+  await gateway?.stop();
+  await upstream?.close();
+  await installation?.dispose();
 });
 
 const call = (key: string | undefined, path = '/plain'): Promise<HttpAnswer> =>

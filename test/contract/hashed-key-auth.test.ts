@@ -87,9 +87,9 @@ test.before(async () => {
 });
 
 test.after(async () => {
-  await gateway.stop();
-  await upstream.close();
-  await installation.dispose();
+  await gateway?.stop();
+  await upstream?.close();
+  await installation?.dispose();
 });
 
 test.beforeEach(() => upstream.reset());

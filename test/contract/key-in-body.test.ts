@@ -55,10 +55,10 @@ function declare(kind: ServerKind): void {
   });
 
   test.after(async () => {
-    await gateway.stop();
-    await server.stop();
-    await upstream.close();
-    await installation.dispose();
+    await gateway?.stop();
+    await server?.stop();
+    await upstream?.close();
+    await installation?.dispose();
   });
 
   test.beforeEach(() => upstream.reset());

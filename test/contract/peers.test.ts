@@ -68,9 +68,9 @@ for (const kind of kinds) {
   });
   test.after(async () => {
     if (kind.absence !== undefined) return;
-    await gateway.stop();
-    await upstream.close();
-    await peer.dispose();
+    await gateway?.stop();
+    await upstream?.close();
+    await peer?.dispose();
   });
   test.beforeEach(() => upstream?.reset());
 

@@ -114,12 +114,10 @@ test.before(async () => {
 });
 
 test.after(async () => {
-  await gateway.stop();
-  for (const socket of openSockets) socket.destroy();
-  await new Promise((done) => {
-    server.close(done);
-  });
-  await upstream.close();
+  await gateway?.stop();
+  for (const socket of openSockets ?? []) socket.destroy();
+  await new Promise<unknown>((done) => (server === undefined ? done(undefined) : server.close(done)));
+  await upstream?.close();
   rmSync(folder, { recursive: true, force: true });
 });
 

@@ -92,10 +92,10 @@ test.before(async () => {
 
 test.after(async () => {
   if (absent) return;
-  await gateway.stop();
-  await installation.dispose();
-  await new Promise((done) => server.close(done));
-  await vault.stop();
+  await gateway?.stop();
+  await installation?.dispose();
+  await new Promise<unknown>((done) => (server === undefined ? done(undefined) : server.close(done)));
+  await vault?.stop();
 });
 
 async function call(path: string): Promise<{ status: number; token: string | undefined }> {

@@ -30,8 +30,8 @@ test.beforeEach(async () => {
 test.afterEach(async () => {
   await gateway?.stop();
   gateway = undefined;
-  await upstream.close();
-  await installation.dispose();
+  await upstream?.close();
+  await installation?.dispose();
 });
 
 async function start(managed: boolean): Promise<Gateway> {

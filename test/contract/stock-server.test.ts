@@ -121,10 +121,10 @@ test.before(async () => {
 });
 
 test.after(async () => {
-  await gateway.stop();
-  await upstream.close();
-  await peer.dispose();
-  await installation.dispose();
+  await gateway?.stop();
+  await upstream?.close();
+  await peer?.dispose();
+  await installation?.dispose();
   await vault?.stop();
 });
 

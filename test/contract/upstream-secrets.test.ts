@@ -78,11 +78,11 @@ test.before(async () => {
 
 test.after(async () => {
   if (absent) return;
-  await gateway.stop();
-  await upstream.close();
-  await installation.dispose();
-  await faults.close();
-  await vault.stop();
+  await gateway?.stop();
+  await upstream?.close();
+  await installation?.dispose();
+  await faults?.close();
+  await vault?.stop();
 });
 
 test.beforeEach(() => upstream?.reset());

@@ -145,10 +145,10 @@ test.before(async () => {
 
 test.after(async () => {
   if (absent) return;
-  await gateway.stop();
-  await upstream.close();
-  await installation.dispose();
-  await vault.stop();
+  await gateway?.stop();
+  await upstream?.close();
+  await installation?.dispose();
+  await vault?.stop();
 });
 
 test.beforeEach(() => upstream?.reset());

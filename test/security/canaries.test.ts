@@ -174,11 +174,11 @@ test.before(async () => {
 
 test.after(async () => {
   if (absent) return;
-  await gateway.stop();
-  await tap.close();
-  await upstream.close();
-  await installation.dispose();
-  await vault.stop();
+  await gateway?.stop();
+  await tap?.close();
+  await upstream?.close();
+  await installation?.dispose();
+  await vault?.stop();
 });
 
 const keys = (): string[] => [WEAK, STRONG, WRONG, issued, issued.slice(16, 59)];

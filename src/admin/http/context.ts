@@ -16,6 +16,7 @@ import type { CredentialService } from '../credential-service.ts';
 import type { GatewayWait } from '../wait.ts';
 import { consumerAsGiven, type ConsumerDirectory } from '../consumers.ts';
 import type { VerificationView } from '../verify-key.ts';
+import type { Guesses } from './guesses.ts';
 import type { AdminMetrics } from './metrics.ts';
 import { reaches, reachesConsumer, type Permission, type Principal } from './permissions.ts';
 
@@ -42,13 +43,15 @@ export interface AdminDeps {
   readonly storeHealth: () => StoreHealth;
   /** Throws when the pepper can't be read now. */
   readonly checkPepper: () => Promise<void>;
-  readonly verify: (key: string) => Promise<VerificationView>;
+  /** Keys of credentials that `within` says no to are unknown, and it takes no longer to say so. */
+  readonly verify: (key: string, within?: (record: CredentialRecord) => boolean) => Promise<VerificationView>;
   /** Absent: consumers are taken as given. */
   readonly consumers?: ConsumerDirectory;
 }
 
 export interface RouteContext extends AdminDeps {
   readonly metrics: AdminMetrics;
+  readonly guesses: Guesses;
 }
 
 /** Adds its routes to `app`. */

@@ -2,7 +2,8 @@
  * Listening: a Unix socket with mode 0600, or an address with or without TLS. What is slow, too large or not HTTP ends
  * here; who is not in the allow-list gets 403 and nothing of its request is looked at (R5, R8).
  *
- * Invariant: only a Unix socket without tokens takes its peers for admin, and no other than the socket's owner can open it.
+ * Invariant: only a Unix socket takes its peers for admin, as long as there never was a token since the start, and no other
+ * than the socket's owner can open it.
  */
 import {
   createServer,
@@ -116,12 +117,14 @@ export class AdminServer {
     }
   }
 
-  /** Takes these tokens from the next request on; connections stay. Throws HKA_CONFIG_INVALID; then those before stay. */
+  /** Takes these tokens from the next request on; connections stay. Without any left nobody is let in. */
   useTokens(tokens: readonly StoredToken[]): void {
-    if (this.#options.listen.kind === 'tcp' && tokens.length === 0) {
-      throw new HkaError('HKA_CONFIG_INVALID', 'admin.tokens are missing: over TCP there must be one');
-    }
     this.#tokens.use(tokens);
+    if (tokens.length > 0 || !this.#tokens.required) return;
+    this.#deps.logger.warn(
+      {},
+      'no admin token is left: every request is refused; restart the admin service to serve on its socket without tokens',
+    );
   }
 
   /** Stops accepting, lets requests in flight finish, then closes everything. */

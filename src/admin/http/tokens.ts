@@ -57,6 +57,7 @@ const BEARER = /^Bearer +([!-~]+)$/i;
 
 export class TokenVerifier {
   #tokens: ReadonlyMap<string, StoredToken>;
+  #required: boolean;
   readonly #deps: TokenDeps;
   readonly #failures: Buckets;
   /** Verified tokens, under a hash with a random value of this process; see keys/verification-cache.ts. */
@@ -66,17 +67,27 @@ export class TokenVerifier {
 
   constructor(tokens: readonly StoredToken[], deps: TokenDeps) {
     this.#tokens = new Map(tokens.map((token) => [token.publicId, token]));
+    this.#required = tokens.length > 0;
     this.#deps = deps;
     this.#failures = new Buckets(FAILURES, deps.clock);
   }
 
-  /** Whether there is any. */
+  /** How many there are. */
   get size(): number {
     return this.#tokens.size;
   }
 
+  /**
+   * Whether nobody is let in without one: from the first token until the end of the process. That the last one was taken
+   * away (stolen, or the rest of a file that is just being written) must not let in everybody.
+   */
+  get required(): boolean {
+    return this.#required;
+  }
+
   /** Takes these in place of those before, from the next request on. */
   use(tokens: readonly StoredToken[]): void {
+    this.#required ||= tokens.length > 0;
     this.#tokens = new Map(tokens.map((token) => [token.publicId, token]));
     this.#verified.clear();
   }

@@ -76,6 +76,8 @@ export interface Setup {
   readonly deps?: Partial<AdminDeps>;
   readonly consumers?: ConsumerDirectory;
   readonly logger?: Logger;
+  /** Gets the server that is started. */
+  readonly onServer?: (server: AdminServer) => void;
 }
 
 const DEFAULT_TOKENS = { admin: { role: 'admin' } } as const;
@@ -142,7 +144,7 @@ async function start(setup: Setup, data: Data): Promise<Admin> {
       service,
       audit,
       gateways: new GatewayWait(store),
-      verify: (key) => verifyKey(key, 'hka', { store, peppers, hasher, clock }),
+      verify: (key, within) => verifyKey(key, 'hka', { store, peppers, hasher, clock }, within),
       peppers: ring,
       hasher,
       clock,
@@ -153,6 +155,7 @@ async function start(setup: Setup, data: Data): Promise<Admin> {
       ...setup.deps,
     },
   );
+  setup.onServer?.(server);
   await server.listen();
   const answers: Answer[] = [];
   const others: Admin[] = [];

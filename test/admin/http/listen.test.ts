@@ -9,6 +9,8 @@ import { AdminServer } from '../../../src/admin/http/server.ts';
 import type { AdminDeps } from '../../../src/admin/http/context.ts';
 import { AddressList, isAddressOrNetwork } from '../../../src/lib/address-list.ts';
 import { parseListenAddress } from '../../../src/lib/listen-address.ts';
+import { makeToken } from '../../../src/admin/http/tokens.ts';
+import { recordingLogger, type LogLine } from '../../store/file-fixture.ts';
 import { eventually } from '../../helpers/eventually.ts';
 import { suite } from '../../helpers/suite.ts';
 import { exchange, startAdmin, type Answer } from './fixture.ts';
@@ -29,6 +31,42 @@ test('with tokens, the Unix socket takes nobody without one', async () => {
   const admin = await startAdmin({ unix: true, tokens: { ops: { role: 'auditor' } } });
   assert.is((await admin.call('GET', '/hashed-key-auths', { token: undefined })).status, 401);
   assert.is((await admin.call('GET', '/hashed-key-auths', { token: admin.tokens['ops'] })).status, 200);
+  await admin.close();
+});
+
+test('when the last token is taken away while it runs, nobody is let in, on a Unix socket neither', async () => {
+  for (const unix of [true, false]) {
+    const log: LogLine[] = [];
+    let server: AdminServer | undefined;
+    const admin = await startAdmin({
+      unix,
+      tokens: { ops: { role: 'auditor' } },
+      logger: recordingLogger(log),
+      onServer: (made) => (server = made),
+    });
+    const as = async (token: string | undefined): Promise<number> =>
+      (await admin.call('GET', '/metrics', { token })).status;
+    assert.equal([await as(undefined), await as(admin.tokens['ops'])], [401, 200]);
+    // What a reload does when the entry is deleted, or when a half-written file ends before `tokens`.
+    server?.useTokens([]);
+    assert.equal([await as(undefined), await as(admin.tokens['ops'])], [401, 401]);
+    assert.match(JSON.stringify(log), 'no admin token is left');
+    await admin.close();
+  }
+});
+
+test('tokens that are added while it runs are needed from then on, also when they are taken away again', async () => {
+  let server: AdminServer | undefined;
+  const admin = await startAdmin({ unix: true, onServer: (made) => (server = made) });
+  const status = async (): Promise<number> => (await admin.call('GET', '/metrics')).status;
+  assert.is(await status(), 200);
+  server?.useTokens([]);
+  assert.is(await status(), 200, 'there never was one');
+  const { stored } = await makeToken({ name: 'a', role: 'auditor' }, admin.peppers.current, admin.hasher);
+  server?.useTokens([stored]);
+  assert.is(await status(), 401);
+  server?.useTokens([]);
+  assert.is(await status(), 401);
   await admin.close();
 });
 

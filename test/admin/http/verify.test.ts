@@ -2,6 +2,7 @@
 import argon2 from 'argon2';
 import * as assert from 'uvu/assert';
 import type { Logger } from '../../../src/lib/logger.ts';
+import { generateKey } from '../../../src/keys/format.ts';
 import { recordingLogger, type LogLine } from '../../store/file-fixture.ts';
 import { suite } from '../../helpers/suite.ts';
 import { fieldsAtFault, startAdmin, type Admin, type Answer } from './fixture.ts';
@@ -28,6 +29,8 @@ test.beforeEach(async () => {
   });
 });
 test.afterEach(() => admin.close());
+
+const argon2Runs = (): number => admin.hasher.calls;
 
 const verify = (key: unknown, token = 'issuer'): Promise<Answer> =>
   admin.call('POST', '/hashed-key-auths/verify', { token: admin.tokens[token], body: { key } });
@@ -57,6 +60,42 @@ test('a limited token hears only of what it reaches', async () => {
   for (const { key } of theirs) {
     assert.equal((await verify(key, 'limited')).json, { valid: false, reason: 'unknown' });
   }
+});
+
+test('a key that a limited token does not reach costs what one costs that there is not', async () => {
+  const ours = await admin.issue('alice', { tags: ['a'] });
+  const theirs = await admin.issue('bob', { tags: ['a'] });
+  const old = 'sk_live_abcdefgh_Zm9vYmFyYmF6cXV4';
+  const hash = await argon2.hash(old, { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+  await imported([{ consumer: 'bob', hash, key_start: old.slice(0, 16), tags: ['a'] }]);
+  const cost = async (key: string, token = 'limited'): Promise<[unknown, number]> => {
+    const before = argon2Runs();
+    const { json } = await verify(key, token);
+    return [json['reason'] ?? json['valid'], argon2Runs() - before];
+  };
+  // The token's own argon2, paid once.
+  await verify('some-old-key', 'limited');
+  await verify('some-old-key', 'issuer');
+  assert.equal(await cost(ours.key), [true, 1]);
+  for (const key of [theirs.key, old]) {
+    assert.equal(await cost(key, 'issuer'), [true, 1], 'it is there');
+    assert.equal(await cost(key), ['unknown', 0]);
+  }
+  assert.equal(await cost(generateKey('hka').key.reveal()), ['unknown', 0]);
+});
+
+test('a credential that leaves the reach of a token while its key is verified is unknown to it', async () => {
+  const { id, key } = await admin.issue('alice', { tags: ['a'] });
+  const findByPublicId = admin.store.findByPublicId.bind(admin.store);
+  let leaves = false;
+  admin.store.findByPublicId = async (publicId) => {
+    const found = await findByPublicId(publicId);
+    if (leaves) await admin.store.update(id, { tags: ['b'] });
+    return found;
+  };
+  assert.is((await verify(key, 'limited')).json['valid'], true);
+  leaves = true;
+  assert.equal((await verify(key, 'limited')).json, { valid: false, reason: 'unknown' });
 });
 
 test('guessing is slow: there is a limit for each token', async () => {
@@ -134,6 +173,65 @@ test('a limited token imports only what it reaches', async () => {
   const untagged = await imported([{ ...one, consumer: 'alice' }], 'limited-admin');
   assert.equal([untagged.status, fieldsAtFault(untagged)], [400, ['tags']]);
   assert.is((await imported([{ ...one, consumer: 'alice', tags: ['a'] }], 'limited-admin')).status, 200);
+});
+
+test('a request that imports nothing in any case tells a limited token nothing of the keys of others', async () => {
+  const hash = await argon2.hash('whatever it is', { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+  assert.is((await imported([{ consumer: 'bob', hash, key_start: 'hunter2' }])).status, 200);
+  const own = { consumer: 'alice', hash, tags: ['a'] };
+  const id = '5ad0a6ae-3a46-4a0c-8b24-7c2b8e8d2f01';
+  assert.is((await imported([{ ...own, key_start: 'own-key', id }], 'limited-admin')).status, 200);
+  const before = admin.store.records.size;
+  const unused = '1f6a2f0e-9d0f-4f5e-8e0c-0a3c5b2d7e11';
+  // An id that is taken, and one that the request itself has twice.
+  for (const ids of [[id], [unused, unused.toUpperCase()]]) {
+    const guess = async (start: string): Promise<string> => {
+      const four = [0, 1, 2, 3].map((at) => ({
+        ...own,
+        key_start: start,
+        ...(ids[at] === undefined ? {} : { id: ids[at] }),
+      }));
+      const { status, json } = await imported(four, 'limited-admin');
+      return `${status} ${String(json['code'])}`;
+    };
+    assert.equal(
+      [await guess('letmein'), await guess('hunter2')],
+      ['409 HKA_CREDENTIAL_EXISTS', '409 HKA_CREDENTIAL_EXISTS'],
+    );
+  }
+  assert.is(admin.store.records.size, before);
+});
+
+test('how many keys begin alike is told to who reaches all of them; asking counts as guessing', async () => {
+  const hash = await argon2.hash('whatever it is', { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+  const theirs = { consumer: 'bob', hash, key_start: 'hunter2' };
+  assert.is((await imported([theirs, theirs])).status, 200);
+  const own = { consumer: 'alice', hash, tags: ['a'] };
+  const times = (count: number, key_start: string): object[] =>
+    Array.from({ length: count }, () => ({ ...own, key_start }));
+  const told = async (count: number, start: string, token: string): Promise<string> => {
+    const { status, json } = await imported(times(count, start), token);
+    assert.is(status, 400);
+    return String(json['detail']);
+  };
+  assert.match(await told(3, 'hunter2', 'admin'), '5 keys would begin');
+  const others = await told(3, 'hunter2', 'limited-admin');
+  assert.is(others, await told(9, 'letmein', 'limited-admin'), 'of others, or all of its own');
+  assert.not.match(others, /\b[2359]\b/);
+
+  const many = Array.from({ length: 21 }, (_, at) => ({ ...own, key_start: `start-${at}` }));
+  const refused = await imported(many, 'limited-admin');
+  assert.equal([refused.status, fieldsAtFault(refused)], [400, ['credentials']]);
+  assert.is((await imported(many.slice(0, 18), 'limited-admin')).status, 200, '18 are left of 20');
+  const limited = await imported(times(1, 'one-more'), 'limited-admin');
+  assert.equal([limited.status, limited.headers['retry-after']], [429, '1']);
+  assert.is((await verify('some-old-key', 'limited-admin')).status, 429, 'it is one limit');
+  admin.clock.advance(1000);
+  const three = ['x-start', 'y-start', 'z-start'].flatMap((start) => times(1, start));
+  const waits = await imported(three, 'limited-admin');
+  assert.equal([waits.status, waits.headers['retry-after']], [429, '2']);
+  assert.is((await imported(three.slice(1), 'limited-admin')).status, 200, 'nothing was charged for it');
+  assert.is((await imported(many)).status, 200, 'who reaches everything has nothing to guess');
 });
 
 test('a file of many hashes fits, and more than that is refused', async () => {

@@ -1,9 +1,12 @@
 /** Revoking and deleting with `wait_seconds`: when each gateway refuses the key, and which one did not say so. */
+import { setImmediate } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
+import { GatewayWait, type WaitView } from '../../../src/admin/wait.ts';
 import { HkaError } from '../../../src/lib/errors.ts';
 import type { Acknowledgements, GatewayState } from '../../../src/store/acknowledgements.ts';
+import { eventually } from '../../helpers/eventually.ts';
 import { suite } from '../../helpers/suite.ts';
-import { fieldsAtFault, startAdmin, type Admin } from './fixture.ts';
+import { fieldsAtFault, startAdmin, type Admin, type Answer } from './fixture.ts';
 
 const test = suite('waiting for gateways over HTTP');
 
@@ -108,6 +111,93 @@ test('what can not be waited for is told before anything is done', async () => {
   assert.is(away.status, 503);
   assert.not.match(away.text, 'canary');
   assert.is((await admin.call('GET', path)).json['state'], 'active');
+});
+
+/** A store whose gateways are told of by `look`, given the number of the look. */
+function lookedAt(look: (count: number) => Promise<readonly GatewayState[]>): GatewayWait {
+  let looks = 0;
+  const acknowledgements: Acknowledgements = {
+    sequence: 7,
+    acknowledge: () => Promise.resolve(),
+    leave: () => Promise.resolve(),
+    lookMs: 0,
+    gateways: () => look((looks += 1)),
+  };
+  return new GatewayWait({ kind: 'file', acknowledgements });
+}
+
+const gateway = (name: string, sequence: number): GatewayState => ({ id: name, name, sequence, aloneMs: 0 });
+
+test('however many wait, the store is looked at once at a time, for all of them', async () => {
+  let [looks, atOnce, most, reached] = [0, 0, 0, 6];
+  const waits = lookedAt(async (count) => {
+    looks = count;
+    atOnce += 1;
+    most = Math.max(most, atOnce);
+    await setImmediate();
+    atOnce -= 1;
+    return [gateway('kong-1:5', reached)];
+  });
+  const wait = (at: number): Promise<{ wait: WaitView }> =>
+    waits.after(`token:${at % 2}`, 10_000, () => Promise.resolve());
+  const early = [0, 1, 2, 3].map(wait);
+  await eventually('they look again and again', () => looks > 10);
+  const late = [4, 5, 6, 7, 8, 9].map(wait);
+  await eventually('all of them look', () => looks > 20);
+  reached = 7;
+  for (const { wait: said } of await Promise.all([...early, ...late])) assert.is(said.acknowledged, true);
+  assert.is(most, 1);
+  const before = looks;
+  await Promise.all([0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(wait));
+  assert.ok(looks - before <= 4, `${looks - before} looks for ten waits that begin and end together`);
+});
+
+test('a wait goes by looks that began after its change: they show a gateway that has come meanwhile', async () => {
+  let release = (): void => undefined;
+  const held = new Promise<void>((done) => (release = done));
+  let looks = 0;
+  const waits = lookedAt(async (count) => {
+    looks = count;
+    // The first wait's own; the second wait's change is made while it is under way.
+    if (count === 2) await held;
+    return count > 2 ? [gateway('kong-1:5', 7), gateway('kong-2:6', 7)] : [gateway('kong-1:5', 7)];
+  });
+  const names = async (waiting: Promise<{ wait: WaitView }>): Promise<string[]> =>
+    (await waiting).wait.gateways.map((said) => said.gateway);
+  const first = waits.after('one', 5000, () => Promise.resolve());
+  await eventually('the first one looks', () => looks === 2);
+  let changed = false;
+  // What is known may be a moment old; a look for it would be the third one.
+  const second = waits.after('two', 5000, async () => void (changed = true));
+  release();
+  assert.equal(await names(first), ['kong-1:5']);
+  assert.equal((await names(second)).toSorted(), ['kong-1:5', 'kong-2:6']);
+  assert.ok(changed);
+});
+
+test('a token that waits ten times already is told so before anything is done; others still may', async () => {
+  let reached = 6;
+  gateways(() => [['kong-1:5', reached]]);
+  const revoke = async (token: string): Promise<Answer> => {
+    const { id } = await admin.issue('alice');
+    return admin.call('POST', `/hashed-key-auths/${id}/revoke`, {
+      token: admin.tokens[token],
+      body: { wait_seconds: 20 },
+    });
+  };
+  const waiting = Array.from({ length: 10 }, () => revoke('issuer'));
+  const revoked = async (): Promise<number> =>
+    (await admin.log()).filter((line) => line === 'revoke done').length;
+  await eventually('ten wait', async () => (await revoked()) === 10);
+  const refused = await revoke('issuer');
+  assert.equal([refused.status, refused.headers['retry-after']], [429, '5']);
+  assert.match(String(refused.json['detail']), 'nothing was done');
+  assert.is(await revoked(), 10);
+  const other = revoke('admin');
+  await eventually('another token waits', async () => (await revoked()) === 11);
+  reached = 7;
+  for (const one of await Promise.all([...waiting, other])) assert.is(one.status, 200, one.text);
+  assert.is((await revoke('issuer')).status, 200, 'those have ended');
 });
 
 test('a deletion is waited for alike, by who may delete', async () => {

@@ -79,7 +79,7 @@ export const changeRoutes: Routes = (app, context) => {
       const revoke = (): Promise<CredentialRecord> =>
         underPrecondition(ifMatch, () => context.service.revoke(principal.actor, record.id, reason, version));
       if (wait_seconds === undefined) return shown(context, reply, await revoke());
-      const { done, wait } = await context.gateways.after(wait_seconds * 1000, revoke);
+      const { done, wait } = await context.gateways.after(principal.actor.name, wait_seconds * 1000, revoke);
       return { ...(await shown(context, reply, done)), ...wait };
     },
   );
@@ -111,7 +111,7 @@ export const changeRoutes: Routes = (app, context) => {
         await remove();
         return reply.code(204).send();
       }
-      const { wait } = await context.gateways.after(wait_seconds * 1000, remove);
+      const { wait } = await context.gateways.after(principal.actor.name, wait_seconds * 1000, remove);
       return { id: record.id, deleted: true, ...wait };
     },
   );

@@ -1,12 +1,18 @@
-/** Taking over argon2id hashes that were made elsewhere, all or none. No answer or error shows a hash. */
+/**
+ * Taking over argon2id hashes that were made elsewhere, all or none. No answer or error shows a hash.
+ *
+ * That too many keys would begin alike tells that there are such keys, maybe of consumers that a limited token does not reach.
+ * It can't be kept from such a token, as the others' keys would be pushed out else; so asking is as rare as guessing is.
+ */
 import { messageOf } from '../../../lib/errors.ts';
 import { parseRfc3339 } from '../../../lib/rfc3339.ts';
 import type { Violation } from '../../../lib/validate.ts';
 import { parsePhc } from '../../../keys/phc.ts';
 import type { ConsumerRef } from '../../../store/record.ts';
 import { answer, problems } from '../answers.ts';
-import { consumerFor, principalOf, type Routes } from '../context.ts';
-import { reachesTags } from '../permissions.ts';
+import { consumerFor, principalOf, type RouteContext, type Routes } from '../context.ts';
+import { MAX_GUESSES } from '../guesses.ts';
+import { isLimited, reachesTags, type Principal } from '../permissions.ts';
 import { invalid } from '../problems.ts';
 import { importBody, noQuery, type ImportBody } from '../schemas.ts';
 
@@ -25,7 +31,7 @@ export const importRoutes: Routes = (app, context) => {
         operationId: 'importHashes',
         summary: 'Take over argon2id hashes made elsewhere',
         description:
-          'All or none. Each is replaced by one with the pepper when its key is used. An id that is there already is 409: so a request that is sent again does nothing twice if it has ids.',
+          'All or none. Each is replaced by one with the pepper when its key is used. An id that is there already is 409: so a request that is sent again does nothing twice if it has ids. For a limited token each different `key_start` counts as a key that it verifies: 20 at once and 2 more a second.',
         querystring: noQuery,
         body: importBody,
         response: { 200: answer('ImportedHashes', 'They are taken over.'), ...problems(404, 409, 413, 415) },
@@ -58,6 +64,8 @@ export const importRoutes: Routes = (app, context) => {
           }),
         );
       }
+      const limited = isLimited(principal.reach);
+      if (limited) chargeStarts(context, principal, credentials);
       await context.service.importHashes(
         principal.actor,
         credentials.map(({ consumer, key_start: start, hash, id, name, tags = [], expires_at }) => {
@@ -72,8 +80,22 @@ export const importRoutes: Routes = (app, context) => {
             ...(expiresAt === undefined ? {} : { expiresAt }),
           };
         }),
+        { tellsCounts: !limited },
       );
       return { imported: credentials.length, consumers_checked: context.consumers !== undefined };
     },
   );
 };
+
+function chargeStarts(
+  { guesses }: RouteContext,
+  principal: Principal,
+  credentials: ImportBody['credentials'],
+): void {
+  const { size } = new Set(credentials.map(({ key_start: start }) => start));
+  if (size > MAX_GUESSES) {
+    const message = `have ${size} different key_start; allowed are ${MAX_GUESSES} in a request of a limited token`;
+    throw invalid('the hashes can not be taken over', [{ path: 'credentials', message }]);
+  }
+  guesses.charge(principal, size);
+}
