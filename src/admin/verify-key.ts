@@ -21,6 +21,7 @@ export async function verifyKey(key: string, prefix: string, deps: VerifierDeps)
   const verifier = new KeyVerifier({ prefix, rehash: false, cache: NOTHING_REMEMBERED }, deps);
   try {
     const verdict = await verifier.verify(key);
+    await verifier.settled();
     if (!verdict.ok) return { valid: false, reason: verdict.reason };
     const { id, consumer } = verdict.credential;
     return { valid: true, id, consumer };
