@@ -35,6 +35,7 @@ export async function verifyKey(
   );
   try {
     const verdict = await verifier.verify(key);
+    await verifier.settled();
     if (!verdict.ok) return { valid: false, reason: verdict.reason };
     const { id, consumer } = verdict.credential;
     return { valid: true, id, consumer };

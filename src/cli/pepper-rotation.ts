@@ -17,6 +17,7 @@ import { transitPepper } from '../keys/transit-pepper.ts';
 import { parseConfig, type Config } from '../runtime/config.ts';
 import { pepperLines, withoutVersion, withVersion } from '../runtime/pepper-config.ts';
 import { PepperSecret, type PepperFields } from '../runtime/pepper-secret.ts';
+import type { PepperNote } from '../store/store.ts';
 import type { CliSession } from './session.ts';
 
 export interface RotationOptions {
@@ -147,10 +148,7 @@ async function rotateTransit(
       `add it to ${config.file} and make it the current one`,
     ];
     const idOf = (check: string | undefined): string =>
-      wanted ??
-      firstId(ring.ids, (id) =>
-        isFree(id) && (!checks.has(id) || checks.get(id) === check) ? id : undefined,
-      );
+      wanted ?? firstId(ring.ids, (id) => (isFree(id) && isOpen(checks.get(id), check) ? id : undefined));
     const entry = (id: string, keyVersion: number): Parameters<typeof withVersion>[1] => ({
       id,
       transit: { mount, key, key_version: keyVersion },
@@ -188,7 +186,7 @@ interface ChosenFile {
 /** An id that no pepper ever had, or the one of a rotation that was interrupted. */
 function chooseFile(
   ring: PepperRing,
-  checks: ReadonlyMap<string, string>,
+  checks: ReadonlyMap<string, PepperNote>,
   currentFile: string,
   wanted: string | undefined,
 ): ChosenFile {
@@ -199,12 +197,17 @@ function chooseFile(
     if (!existsSync(file)) return checks.has(id) ? undefined : { id, file, found: undefined };
     const text = readPrivateFile(file, 'the pepper file', 'HKA_PEPPER_UNREADABLE');
     const found = parsePepper(id, new Secret(text), file);
-    return (checks.get(id) ?? found.check) === found.check ? { id, file, found } : undefined;
+    return isOpen(checks.get(id), found.check) ? { id, file, found } : undefined;
   };
   if (wanted === undefined) return firstId(ring.ids, look);
   const chosen = look(wanted);
   if (chosen === undefined) throw taken(wanted);
   return chosen;
+}
+
+/** Whether a version of which this is noted can be gone on with under `check`. */
+function isOpen(note: PepperNote | undefined, check: string | undefined): boolean {
+  return note === undefined || (note.check === check && !note.retired);
 }
 
 function taken(id: string): HkaError {

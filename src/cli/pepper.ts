@@ -96,7 +96,7 @@ async function statusOf(session: CliSession, ring: PepperRing): Promise<readonly
     return {
       id,
       state,
-      matches: version === undefined || noted === undefined ? null : noted === version.check,
+      matches: version === undefined || noted === undefined ? null : noted.check === version.check,
       retirable: version !== undefined && state === 'old' && !isUsed(use),
       use,
     };
@@ -164,7 +164,8 @@ function finished({ version, place, done, lines }: Rotation): string {
 
 export async function retire(session: CliSession, output: Output, id: string): Promise<number> {
   const ring = await session.peppers();
-  if (ring.find(id) === undefined) {
+  const version = ring.find(id);
+  if (version === undefined) {
     throw new HkaError(
       'HKA_PEPPER_UNKNOWN',
       `there is no pepper version "${id}"; there are ${ring.ids.join(', ')}`,
@@ -183,17 +184,25 @@ export async function retire(session: CliSession, output: Output, id: string): P
       );
     }
     await refuseIfUsed();
-    const undo = await removeVersion(session, id);
+    // From now on nobody makes a record under it, whatever they have heard of; killed here, retiring can be repeated.
+    const store = await session.store();
+    await store.retirePepper(id, version.check, true);
+    let undo: (() => Promise<void>) | undefined;
     try {
+      undo = await removeVersion(session, id);
       // A process that had not heard of the rotation may have used it in between.
       await refuseIfUsed();
     } catch (error) {
-      await undo();
+      try {
+        await undo?.();
+      } finally {
+        await store.retirePepper(id, version.check, false);
+      }
       throw error;
     }
     return { target: id, result: undefined };
   });
-  const file = session.config.pepper.versions.find((version) => version.id === id)?.file;
+  const file = session.config.pepper.versions.find((other) => other.id === id)?.file;
   output.result(
     { retired: id, ...(file === undefined ? {} : { file }) },
     [

@@ -30,7 +30,7 @@ export const pepperMatches: Check = {
             if (unknown.length > 0) {
               return warn(
                 `nothing is noted to tell whether ${unknown.join(', ')} is right`,
-                'It is noted when the next key is made: hashed-key-auth keys create.',
+                'It is noted once a key has verified under it: hashed-key-auth keys verify. Until then, unknown keys are answered 503.',
               );
             }
             return ok(

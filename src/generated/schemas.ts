@@ -1425,6 +1425,10 @@ export const credentialsFileSchema = {
             "description": "128 bits of a keyed hash, in hex.",
             "type": "string",
             "pattern": "^[0-9a-f]{32}$"
+          },
+          "retired": {
+            "description": "No credential is made under it any more.",
+            "type": "boolean"
           }
         }
       }

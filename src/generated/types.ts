@@ -423,6 +423,8 @@ export interface CredentialsFile {
     id: string;
     /** 128 bits of a keyed hash, in hex. */
     check: string;
+    /** No credential is made under it any more. */
+    retired?: boolean;
   })[];
   /** One entry a credential. */
   credentials: ({

@@ -1,6 +1,9 @@
 /**
  * After a good verification, hashes a key anew when its record is behind in parameters or pepper version. One at a time,
  * only while nobody waits for argon2, and only if the old hash is still the stored one. A failure changes nothing.
+ *
+ * Invariant: a key moves only to versions that were noted after its own. While `current` differs between machines, or is
+ * set back, keys would else go to and fro, at the cost of one argon2 and one write each time.
  */
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { CredentialRecord, Lookup } from '../store/record.ts';
@@ -22,7 +25,8 @@ export class Rehasher {
   #busy = false;
   #closed = false;
   #failedAt = 0;
-  #noted: PepperVersion | undefined;
+  /** Versions that keys do not leave for `current`. */
+  #ahead: { readonly current: PepperVersion; readonly ids: Set<string> } | undefined;
 
   constructor(store: CredentialStore, peppers: PepperSource, hasher: KeyHasher, logger: Logger) {
     this.#store = store;
@@ -37,11 +41,17 @@ export class Rehasher {
 
   /** Starts a re-hash in the background if `record` needs one and nothing stands against it. */
   consider(key: string, record: CredentialRecord): void {
-    const behind =
-      record.unpeppered === true ||
-      record.pepper !== this.#peppers.ring.current.id ||
-      this.#hasher.isBehind(record.hash);
-    if (!behind || this.#busy || this.#closed || this.#hasher.queue.waiting > 0) return;
+    const { current } = this.#peppers.ring;
+    const isOfOther =
+      record.pepper !== current.id &&
+      !(this.#ahead?.current === current && this.#ahead.ids.has(record.pepper));
+    if (
+      (!isOfOther && !this.#isBehind(record)) ||
+      this.#busy ||
+      this.#closed ||
+      this.#hasher.queue.waiting > 0
+    )
+      return;
     // A store that can't be written (read-only mount) is not tried at every request.
     if (performance.now() < this.#failedAt) return;
     this.#busy = true;
@@ -61,11 +71,11 @@ export class Rehasher {
   }
 
   async #replace(key: string, record: CredentialRecord): Promise<void> {
-    const pepper = this.#peppers.ring.current;
-    // Under a pepper that is not the store's, nobody else could verify the new hash.
-    if (this.#noted !== pepper) await notePepper(this.#store, pepper);
-    this.#noted = pepper;
+    const pepper = await this.#versionFor(record);
+    if (pepper === undefined) return;
     const newHash = await this.#hasher.hash(key, pepper);
+    // Every time: under a pepper that is not the store's, or that was retired since, nobody else could verify the hash.
+    await notePepper(this.#store, pepper);
     if (this.#closed) return;
     const replaced = await this.#store.replaceHash({
       id: record.id,
@@ -78,6 +88,30 @@ export class Rehasher {
           : await lookupUnder(pepper, key, record.lookup),
     });
     if (replaced) this.#logger.info({ credential: record.id, pepper: pepper.id }, 'hashed anew');
+  }
+
+  #isBehind({ unpeppered, hash }: CredentialRecord): boolean {
+    return unpeppered === true || this.#hasher.isBehind(hash);
+  }
+
+  /** The current version, or the record's own where that is the later one; undefined when nothing is to be done. */
+  async #versionFor(record: CredentialRecord): Promise<PepperVersion | undefined> {
+    const { ring } = this.#peppers;
+    const { current } = ring;
+    if (record.pepper === current.id) return current;
+    const own = ring.find(record.pepper);
+    const noted = [...(await this.#store.pepperChecks()).keys()];
+    // Before the current one is: the order is that of noting.
+    if (own !== undefined && record.unpeppered !== true && !noted.includes(own.id)) {
+      await this.#store.notePepper(own.id, own.check);
+      if (!noted.includes(current.id)) return current;
+      noted.push(own.id);
+    }
+    const place = noted.indexOf(current.id);
+    if (place < 0 || place > noted.indexOf(record.pepper)) return current;
+    if (this.#ahead?.current !== current) this.#ahead = { current, ids: new Set() };
+    this.#ahead.ids.add(record.pepper);
+    return this.#isBehind(record) ? own : undefined;
   }
 }
 

@@ -3,7 +3,8 @@
  * index, state of the row, and argon2 last. Whoever presents keys controls every byte of them.
  *
  * Invariants: a key is good only after argon2 has agreed with the row that is stored now; argon2 runs once a key and
- * process; a row that changed while argon2 ran is read again before anybody is let in.
+ * process; a row that changed while argon2 ran is read again before anybody is let in; a key is called unknown only by
+ * peppers that are known to be the store's.
  */
 import { isHkaError } from '../lib/errors.ts';
 import { silentLogger, type Logger } from '../lib/logger.ts';
@@ -20,8 +21,10 @@ import type { CredentialStore, StoreChange } from '../store/store.ts';
 import { MAX_KEY_LENGTH, parseKey } from './format.ts';
 import type { KeyHasher } from './hasher.ts';
 import { keyIndex64, macMatches, truncateIndex } from './mac.ts';
+import { PepperProofs } from './pepper-checks.ts';
 import type { PepperSource, PepperVersion } from './pepper.ts';
 import { Rehasher } from './rehasher.ts';
+import { STRONG_INDEX_BITS } from './strength.ts';
 import {
   VerificationCache,
   type VerificationCacheOptions,
@@ -36,6 +39,12 @@ export const MAX_CANDIDATES = 4;
 interface StoredKey {
   readonly row: CredentialRecord;
   readonly key: KeyRecord & { readonly until?: number };
+}
+
+interface Found {
+  readonly candidates: readonly StoredKey[];
+  /** Versions that decided what is a candidate. */
+  readonly peppers: ReadonlySet<PepperVersion>;
 }
 
 export interface VerifierOptions {
@@ -77,6 +86,7 @@ export class KeyVerifier implements Verifier {
   readonly #options: VerifierOptions;
   readonly #store: CredentialStore;
   readonly #peppers: PepperSource;
+  readonly #proofs: PepperProofs;
   readonly #hasher: KeyHasher;
   readonly #logger: Logger;
   readonly #clock: Clock;
@@ -92,6 +102,7 @@ export class KeyVerifier implements Verifier {
     this.#hasher = deps.hasher;
     this.#logger = deps.logger ?? silentLogger;
     this.#clock = deps.clock ?? systemClock;
+    this.#proofs = new PepperProofs(deps.store, this.#logger, this.#clock);
     this.cache = new VerificationCache(options.cache, this.#clock);
     this.#rehasher = options.rehash
       ? new Rehasher(deps.store, deps.peppers, deps.hasher, this.#logger)
@@ -107,6 +118,11 @@ export class KeyVerifier implements Verifier {
   close(): void {
     this.#stopListening();
     this.#rehasher?.close();
+  }
+
+  /** Resolves when what verifications have proven about peppers is noted. Never rejects. */
+  settled(): Promise<void> {
+    return this.#proofs.settled();
   }
 
   /**
@@ -174,10 +190,14 @@ export class KeyVerifier implements Verifier {
     let seen = this.#changes;
     for (let attempt = 0; attempt < 3; attempt += 1) {
       seen = this.#changes;
-      const candidates =
+      const { candidates, peppers } =
         publicId === undefined ? await this.#findImported(key) : await this.#findIssued(key, publicId);
       const match = await this.#firstMatch(key, candidates);
-      if (match.found === undefined) return this.#refuse(slot, match.reason, seen);
+      if (match.found === undefined) {
+        if (match.reason === 'unknown') await this.#proofs.assertProven(peppers);
+        return this.#refuse(slot, match.reason, seen);
+      }
+      this.#prove(match.found.key);
       // argon2 took its time: the row may have been revoked, rotated or deleted meanwhile.
       seen = this.#changes;
       const row = await this.#store.get(match.found.row.id);
@@ -192,17 +212,27 @@ export class KeyVerifier implements Verifier {
     return this.#refuse(slot, 'unknown', seen);
   }
 
-  async #findIssued(text: string, publicId: string): Promise<readonly StoredKey[]> {
+  async #findIssued(text: string, publicId: string): Promise<Found> {
     const row = await this.#store.findByPublicId(publicId);
-    if (row === undefined || !this.#isWithin(row)) return [];
-    const found: StoredKey[] = [];
+    const candidates: StoredKey[] = [];
+    const peppers = new Set<PepperVersion>();
+    if (row === undefined || !this.#isWithin(row)) return { candidates, peppers };
     for (const key of keysOf(row)) {
       const { lookup, pepper } = key;
       if (lookup.kind !== 'issued' || lookup.publicId !== publicId) continue;
-      const { macKey } = await (await this.#pepper(pepper)).keysFor(text);
-      if (macMatches(macKey, text, lookup.mac)) found.push({ row, key });
+      const version = await this.#pepper(pepper);
+      peppers.add(version);
+      const { macKey } = await version.keysFor(text);
+      if (macMatches(macKey, text, lookup.mac)) candidates.push({ row, key });
     }
-    return found;
+    return { candidates, peppers };
+  }
+
+  /** argon2 has agreed; only where the pepper is in its hash, or in an index that nothing else leads to, is that a proof. */
+  #prove({ pepper, unpeppered, lookup }: KeyRecord): void {
+    if (unpeppered === true && (lookup.kind !== 'imported' || lookup.bits < STRONG_INDEX_BITS)) return;
+    const version = this.#peppers.ring.find(pepper);
+    if (version !== undefined) this.#proofs.prove(version);
   }
 
   #isWithin(row: CredentialRecord): boolean {
@@ -214,12 +244,14 @@ export class KeyVerifier implements Verifier {
     return this.#peppers.ring.find(id) ?? (await this.#peppers.refresh(id)).get(id);
   }
 
-  async #findImported(key: string): Promise<readonly StoredKey[]> {
+  async #findImported(key: string): Promise<Found> {
     const lengths = await this.#store.indexLengths();
+    const peppers = new Set<PepperVersion>();
     const tokensByPepper = new Map<string, Set<string>>();
     for (const { bits, pepper, start } of lengths) {
       if (start !== undefined && key.length < start) continue;
       const version = await this.#pepper(pepper);
+      peppers.add(version);
       const indexed = start === undefined ? key : key.slice(0, start);
       const { indexKey } = await version.keysFor(indexed);
       const tokens = tokensByPepper.get(pepper) ?? new Set();
@@ -228,18 +260,18 @@ export class KeyVerifier implements Verifier {
         tokens.add(indexToken(bits, truncateIndex(keyIndex64(indexKey, indexed), bits))),
       );
     }
-    const found: StoredKey[] = [];
+    const candidates: StoredKey[] = [];
     for (const [pepper, tokens] of tokensByPepper) {
       for (const row of await this.#store.findByIndex([...tokens], 4 * MAX_CANDIDATES)) {
         if (!this.#isWithin(row)) continue;
         for (const stored of keysOf(row)) {
           const { lookup } = stored;
           if (stored.pepper !== pepper || lookup.kind !== 'imported') continue;
-          if (tokens.has(indexToken(lookup.bits, lookup.index))) found.push({ row, key: stored });
+          if (tokens.has(indexToken(lookup.bits, lookup.index))) candidates.push({ row, key: stored });
         }
       }
     }
-    return found;
+    return { candidates, peppers };
   }
 
   /** The first active candidate that argon2 agrees with, else why there is none. */

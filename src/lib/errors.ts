@@ -65,6 +65,20 @@ export const ERRORS = {
     exitCode: 4,
     help: "The configured pepper of a version is not the one that the store's credentials were made with: a wrong file, secret or store. With it every good key would be refused. Put the right one in its place.",
   },
+  HKA_PEPPER_UNVERIFIED: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 4,
+    help: 'Credentials use a pepper version of which nothing is noted that tells whether the configured one is right, and no key has verified under it yet. Until one has, keys that match nothing are answered 503, never 401, and no credential is made under it. `hashed-key-auth keys verify` with one good key settles it; where it says that the key is wrong, the pepper is.',
+  },
+  HKA_PEPPER_RETIRED: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 4,
+    help: 'A credential was to be made under a pepper version that `pepper retire` has taken away: this process or machine has not heard of it. Give it the versions that the others use; keys that exist are not affected.',
+  },
   HKA_PEPPER_IN_USE: {
     status: 409,
     publicMessage: 'Conflict',

@@ -36,9 +36,9 @@ export function withVersion(text: string, version: Version): string | undefined 
 export function withoutVersion(text: string, id: string): string | undefined {
   const lines = text.split('\n');
   const section = sectionOf(lines);
-  const pepper = pepperOf(text);
-  if (pepper === undefined || pepper.current === id) return undefined;
-  const at = pepper.versions.findIndex((version) => version.id === id);
+  const present = pepperOf(text);
+  if (present === undefined || present.current === id) return undefined;
+  const at = present.versions.findIndex((version) => version.id === id);
   const item = section?.items[at];
   if (section === undefined || item === undefined) return undefined;
   lines.splice(item.line, section.end(at) - item.line);

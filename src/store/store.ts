@@ -98,6 +98,13 @@ export interface StoreObservers {
   changeDelay(ms: number): void;
 }
 
+/** What is noted of a pepper version. */
+export interface PepperNote {
+  readonly check: string;
+  /** No record may be made under it any more. */
+  readonly retired: boolean;
+}
+
 export interface CredentialStore {
   readonly kind: 'file' | 'sqlite' | 'postgres' | 'vault';
 
@@ -132,10 +139,12 @@ export interface CredentialStore {
   /** Whether it was replaced; false when the hash had changed or the record was gone. */
   replaceHash(replacement: HashReplacement): Promise<boolean>;
 
-  /** The check values of pepper versions (keys/pepper-checks.ts) that were noted, by version. */
-  pepperChecks(): Promise<ReadonlyMap<string, string>>;
-  /** Notes the check value of a version unless there is one, and gives the one that is there now. Durable when it returns. */
-  notePepper(id: string, check: string): Promise<string>;
+  /** The pepper versions (keys/pepper-checks.ts) that were noted, in the order in which that was done. */
+  pepperChecks(): Promise<ReadonlyMap<string, PepperNote>>;
+  /** Notes the check value of a version unless there is one, and gives what is there now. Durable when it returns. */
+  notePepper(id: string, check: string): Promise<PepperNote>;
+  /** Marks a version as retired, or takes the mark back; notes `check` where nothing is. Durable when it returns. */
+  retirePepper(id: string, check: string, retired: boolean): Promise<void>;
 
   /** Keeps when keys were used. Of credentials that are gone nothing is kept. No change in the sense of {@link onChange}. */
   recordUse(uses: readonly Use[]): Promise<void>;

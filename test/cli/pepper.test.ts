@@ -102,6 +102,10 @@ test('a rotation of a file reaches a running gateway without a restart, and keys
   const before = read('hashed-key-auth.yaml');
   const retired = await installation.run(['pepper', 'retire', '1']);
   assert.is(retired.status, 0, retired.stderr);
+  assert.match(
+    readFileSync(installation.store, 'utf8'),
+    /- id: "1"\n {4}check: "[0-9a-f]{32}"\n {4}retired: true\n/,
+  );
   assert.is(read('hashed-key-auth.yaml').includes('id: "1"'), false);
   assert.is(before.includes('id: "1"'), true);
   again.child.kill('SIGHUP');

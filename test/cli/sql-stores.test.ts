@@ -139,11 +139,12 @@ test('SQLite: issue, use, revoke, from another process (R1, R9)', async () => {
   assert.equal((JSON.parse(migrated.stdout) as { migrations: string[] }).migrations, [
     '0001-credentials',
     '0002-pepper-checks',
+    '0003-pepper-order',
   ]);
   assert.is(statSync(join(installation.folder, 'credentials.db')).mode & 0o777, 0o600);
   const status = await installation.run(['db', 'status']);
   assert.is(status.status, 0);
-  assert.match(status.stdout, /0001-credentials +20[^]*0002-pepper-checks +20/);
+  assert.match(status.stdout, /0001-credentials +20[^]*0002-pepper-checks +20[^]*0003-pepper-order +20/);
   await lifeOfAKey();
   const check = await installation.run(['config', 'check']);
   assert.match(check.stdout, /ok +store: .*credentials\.db: 2 credentials/);

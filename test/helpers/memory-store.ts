@@ -12,6 +12,7 @@ import type {
   KeyRotation,
   Page,
   PageRequest,
+  PepperNote,
   StoreChange,
   Usage,
   Use,
@@ -24,7 +25,7 @@ export class MemoryStore implements CredentialStore {
   acknowledgements?: Acknowledgements;
   readonly uses = new Map<string, Usage>();
   readonly records = new Map<string, CredentialRecord>();
-  readonly peppers = new Map<string, string>();
+  readonly peppers = new Map<string, PepperNote>();
   readonly #listeners = new Set<(change: StoreChange) => void>();
   /** Set to make every read fail. */
   outage: HkaError | undefined;
@@ -123,15 +124,18 @@ export class MemoryStore implements CredentialStore {
     if (record === undefined || record.hash !== replacement.oldHash) return Promise.resolve(false);
     return this.#change(record.id, () => rehashed(record, replacement)).then(() => true);
   }
-  pepperChecks(): Promise<ReadonlyMap<string, string>> {
+  pepperChecks(): Promise<ReadonlyMap<string, PepperNote>> {
     if (this.outage !== undefined) return Promise.reject(this.outage);
     return Promise.resolve(this.peppers);
   }
-  notePepper(id: string, check: string): Promise<string> {
+  notePepper(id: string, check: string): Promise<PepperNote> {
     if (this.outage !== undefined) return Promise.reject(this.outage);
-    const known = this.peppers.get(id) ?? check;
+    const known = this.peppers.get(id) ?? { check, retired: false };
     this.peppers.set(id, known);
     return Promise.resolve(known);
+  }
+  async retirePepper(id: string, check: string, retired: boolean): Promise<void> {
+    this.peppers.set(id, { ...(await this.notePepper(id, check)), retired });
   }
   onChange(listener: (change: StoreChange) => void): () => void {
     this.#listeners.add(listener);

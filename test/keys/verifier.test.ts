@@ -1,11 +1,13 @@
 /** R1, R9: who gets in, what it costs, and what a change of the store does to keys that are cached. */
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises';
 import argon2 from 'argon2';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keys/format.ts';
 import { importHash, importKey, issueKey, makeKey } from '../../src/keys/issue.ts';
 import type { KeyHasher } from '../../src/keys/hasher.ts';
+import { notePepper } from '../../src/keys/pepper-checks.ts';
 import { PepperRing, type PepperSource } from '../../src/keys/pepper.ts';
 import { formatPhc } from '../../src/keys/phc.ts';
 import { STRONG_INDEX_BITS, weakIndexBits } from '../../src/keys/strength.ts';
@@ -21,6 +23,7 @@ import { MemoryStore } from '../helpers/memory-store.ts';
 import { failure } from '../vault/support.ts';
 import { suite } from '../helpers/suite.ts';
 import { rejection } from '../store/conformance.ts';
+import { recordingLogger, type LogLine } from '../store/file-fixture.ts';
 
 const test = suite('verifier');
 
@@ -62,6 +65,7 @@ async function issue(
     ...(expiresAt === undefined ? {} : { expiresAt }),
   };
   const { key, record } = await issueKey(wanted, 'hka', peppers.current, hasher);
+  await store.notePepper(peppers.current.id, peppers.current.check);
   await store.insert([record]);
   return { key: key.reveal(), record };
 }
@@ -79,6 +83,7 @@ async function importOne(
     peppers.current,
     hasher,
   );
+  await store.notePepper(peppers.current.id, peppers.current.check);
   await store.insert([record]);
   return record;
 }
@@ -512,13 +517,13 @@ test('a credential of an unknown pepper version is an error that names the versi
   }
 });
 
-test('with another pepper no key verifies', async () => {
+test('with another pepper no key verifies, and none is called a wrong one', async () => {
   const b = bench();
   const { key } = await issue(b);
   await importOne(b, 'secret', 12);
   const other = bench({ store: b.store });
-  assert.is(reason(await other.verifier.verify(key)), 'unknown');
-  assert.is(reason(await other.verifier.verify('secret')), 'unknown');
+  await rejection('HKA_PEPPER_MISMATCH', Promise.resolve(other.verifier.verify(key)));
+  await rejection('HKA_PEPPER_MISMATCH', Promise.resolve(other.verifier.verify('secret')));
 });
 
 test('keys of an old pepper version and of weaker parameters are hashed anew after they were used', async () => {
@@ -666,6 +671,137 @@ test('nothing is hashed anew under a pepper that is not the one of the store', a
   ]);
   assert.is(first.store.records.get(record.id)?.hash, record.hash);
   assert.is(first.store.records.get(record.id)?.pepper, '1');
+});
+
+/** A bench that re-hashes on the store of another, and what its log says. */
+function rehashing(b: Bench, peppers: PepperRing): { verifier: KeyVerifier; log: LogLine[] } {
+  const log: LogLine[] = [];
+  const verifier = new KeyVerifier(
+    { prefix: 'hka', cache: VERIFIER_CACHE, rehash: true },
+    { store: b.store, peppers, hasher: b.hasher, clock: b.clock, logger: recordingLogger(log) },
+  );
+  return { verifier, log };
+}
+
+test('while current changes on one machine after another, a key moves once and not to and fro', async () => {
+  const both = testPeppers(['1', '2'], '1');
+  const b = bench({ peppers: new PepperRing([both.get('1')], '1') });
+  const { key, record } = await issue(b);
+  const [one, two] = [both.get('1'), both.get('2')];
+  const newer = rehashing(b, new PepperRing([one, two], '2'));
+  assert.is(reason(await newer.verifier.verify(key)), 'ok');
+  await eventually('it has moved', () => b.store.records.get(record.id)?.pepper === '2');
+  const { hash } = b.store.records.get(record.id) ?? {};
+  let looks = 0;
+  const look = b.store.pepperChecks.bind(b.store);
+  b.store.pepperChecks = () => {
+    looks += 1;
+    return look();
+  };
+  for (let turn = 1; turn <= 3; turn += 1) {
+    // As it goes on where version 1 is still the current one.
+    looks = 0;
+    const older = rehashing(b, new PepperRing([one, two], '1'));
+    assert.is(reason(await older.verifier.verify(key)), 'ok');
+    await eventually('proof and re-hash have looked at what is noted', () => looks >= 2);
+    await turnOfEventLoop();
+    await eventually('no hash is being made', () => b.hasher.queue.running + b.hasher.queue.waiting === 0);
+    await turnOfEventLoop();
+    assert.is(b.store.records.get(record.id)?.hash, hash);
+    older.verifier.close();
+  }
+});
+
+test('a hash whose parameters are behind is made anew under its own version where the current one is older', async () => {
+  const both = testPeppers(['1', '2'], '2');
+  const first = bench({ peppers: both });
+  await first.store.notePepper('1', both.get('1').check);
+  const { key, record } = await issue(first);
+  const hasher = cheapHasher({ memoryKib: 128, time: 1, parallelism: 1 });
+  const peppers = new PepperRing([both.get('1'), both.get('2')], '1');
+  const second = bench({ store: first.store, peppers, hasher, rehash: true });
+  assert.is(reason(await second.verifier.verify(key)), 'ok');
+  await eventually(
+    'it was made anew',
+    () => first.store.records.get(record.id)?.hash.includes('m=128') === true,
+  );
+  assert.is(first.store.records.get(record.id)?.pepper, '2');
+});
+
+test('no record is made under a version that was retired, by whoever has not heard of it', async () => {
+  const both = testPeppers(['1', '2'], '2');
+  const [one, two] = [both.get('1'), both.get('2')];
+  const b = bench({ peppers: both });
+  const keys = [await issue(b), await issue(b)] as const;
+  const versionOf = (at: 0 | 1) => b.store.records.get(keys[at].record.id)?.pepper;
+  // Noted later than 2, so that keys would move to it.
+  const late = rehashing(b, new PepperRing([one, two], '1'));
+  assert.is(reason(await late.verifier.verify(keys[0].key)), 'ok');
+  await eventually('it has moved', () => versionOf(0) === '1');
+  await b.store.retirePepper('1', one.check, true);
+  await rejection('HKA_PEPPER_RETIRED', notePepper(b.store, one));
+  await eventually('the process that runs on asks again', async () => {
+    const { cache } = late.verifier;
+    cache.deleteVerified(cache.slotOf(keys[1].key));
+    assert.is(reason(await late.verifier.verify(keys[1].key)), 'ok');
+    return late.log.some((line) => JSON.stringify(line).includes('HKA_PEPPER_RETIRED'));
+  });
+  assert.is(versionOf(1), '2');
+  await b.store.retirePepper('1', one.check, false);
+  await notePepper(b.store, one);
+});
+
+test('where nothing is noted of a version, nobody is told that a key is unknown until one has verified under it', async () => {
+  const right = testPeppers(['1']);
+  const b = bench({ peppers: right });
+  const issued = await issue(b);
+  const imported = kongKey();
+  await importOne(b, imported, STRONG_INDEX_BITS);
+  // From before check values were kept, or lost since: a deleted entry, an emptied table.
+  b.store.peppers.clear();
+  const wrong = bench({ store: b.store, peppers: testPeppers(['1']) });
+  for (const key of [issued.key, imported]) {
+    const refused = await rejection('HKA_PEPPER_UNVERIFIED', Promise.resolve(wrong.verifier.verify(key)));
+    assert.is(refused.kind.status, 503);
+    assert.not.match(refused.message, key);
+  }
+  // Nor is what it would make noted as the right one.
+  await rejection('HKA_PEPPER_UNVERIFIED', notePepper(b.store, wrong.peppers.current));
+  assert.is(b.store.peppers.size, 0);
+  assert.is(
+    reason(await wrong.verifier.verify(generateKey('hka').key.reveal())),
+    'unknown',
+    'no record of it',
+  );
+
+  const good = bench({ store: b.store, peppers: right });
+  await rejection('HKA_PEPPER_UNVERIFIED', Promise.resolve(good.verifier.verify(kongKey())));
+  assert.is(reason(await good.verifier.verify(issued.key)), 'ok');
+  assert.is(reason(await good.verifier.verify(kongKey())), 'unknown');
+  await good.verifier.settled();
+  assert.equal([...b.store.peppers], [['1', { check: right.current.check, retired: false }]]);
+  await notePepper(b.store, right.current);
+  wrong.clock.advance(1000);
+  await rejection('HKA_PEPPER_MISMATCH', Promise.resolve(wrong.verifier.verify(imported)));
+});
+
+test('however many unknown keys come, what is noted is looked up once a second', async () => {
+  const b = bench();
+  await importOne(b, kongKey(), STRONG_INDEX_BITS);
+  b.store.peppers.clear();
+  let looks = 0;
+  const look = b.store.pepperChecks.bind(b.store);
+  b.store.pepperChecks = () => {
+    looks += 1;
+    return look();
+  };
+  for (let at = 0; at < 5; at += 1) {
+    await rejection('HKA_PEPPER_UNVERIFIED', Promise.resolve(b.verifier.verify(kongKey())));
+  }
+  assert.is(looks, 1);
+  b.clock.advance(1000);
+  await rejection('HKA_PEPPER_UNVERIFIED', Promise.resolve(b.verifier.verify(kongKey())));
+  assert.is(looks, 2);
 });
 
 test.run();

@@ -733,30 +733,63 @@ export function storeConformance(
 
   on('keeps the first check value of a pepper version, and shows it to all', async ({ store, another }) => {
     const [one, two] = ['0123456789abcdef'.repeat(2), 'fedcba9876543210'.repeat(2)];
+    const noted = (check: string) => ({ check, retired: false });
     assert.equal(await store.pepperChecks(), new Map());
-    assert.is(await store.notePepper('1', one), one);
+    assert.equal(await store.notePepper('1', one), noted(one));
     const second = await another();
-    assert.is(await second.notePepper('1', two), one, 'the first one counts');
-    assert.is(await second.notePepper('p.2', two), two);
+    assert.equal(await second.notePepper('1', two), noted(one), 'the first one counts');
+    assert.equal(await second.notePepper('p.2', two), noted(two));
     const record = issuedRecord();
     await store.insert([record]);
     await second.update(record.id, { name: 'x' });
     await store.remove(record.id);
     const all = new Map([
-      ['1', one],
-      ['p.2', two],
+      ['1', noted(one)],
+      ['p.2', noted(two)],
     ]);
     assert.equal(await (await another()).pepperChecks(), all);
     await eventually('the first sees what the second noted', async () => {
-      return (await store.pepperChecks()).get('p.2') === two;
+      return (await store.pepperChecks()).get('p.2')?.check === two;
     });
+  });
+
+  on('keeps the order in which pepper versions were noted, whatever they are called', async (parts) => {
+    const names = ['10', 'b', '2', 'a', '1'];
+    const check = '0123456789abcdef'.repeat(2);
+    for (const id of names) await parts.store.notePepper(id, check);
+    await parts.store.notePepper('10', check);
+    await parts.store.retirePepper('b', check, true);
+    await parts.store.insert([issuedRecord()]);
+    for (const store of [parts.store, await parts.another()]) {
+      assert.equal([...(await store.pepperChecks()).keys()], names);
+    }
+  });
+
+  on('marks a pepper version as retired, for all, and takes that back', async ({ store, another }) => {
+    const [one, two] = ['0123456789abcdef'.repeat(2), 'fedcba9876543210'.repeat(2)];
+    await store.notePepper('1', one);
+    await store.retirePepper('1', two, true);
+    // Nothing was noted of it: from now on it is.
+    await store.retirePepper('2', two, true);
+    const second = await another();
+    assert.equal(await second.notePepper('1', two), { check: one, retired: true });
+    const record = issuedRecord();
+    await store.insert([record]);
+    await store.remove(record.id);
+    const marked = [
+      ['1', { check: one, retired: true }],
+      ['2', { check: two, retired: true }],
+    ];
+    assert.equal([...(await (await another()).pepperChecks())], marked);
+    await store.retirePepper('1', one, false);
+    assert.equal((await (await another()).pepperChecks()).get('1'), { check: one, retired: false });
   });
 
   on('of several who note a pepper version at once, all are told the same', async ({ store, another }) => {
     const second = await another();
     const values = Array.from({ length: 8 }, () => randomBytes(16).toString('hex'));
     const told = await Promise.all(
-      values.map((check, at) => (at % 2 === 0 ? store : second).notePepper('1', check)),
+      values.map(async (check, at) => (await (at % 2 === 0 ? store : second).notePepper('1', check)).check),
     );
     assert.is(new Set(told).size, 1, told.join());
     assert.ok(values.includes(told[0] ?? ''));

@@ -74,7 +74,7 @@ test('looks only at what is new', () => {
 
 test('takes over check values of peppers, wherever they stand', () => {
   const check = '0123456789abcdef'.repeat(2);
-  const peppers = new Map([['1', check]]);
+  const peppers = new Map([['1', { check, retired: false }]]);
   const text = formatCredentials([...base, issuedRecord()], peppers);
   checked = 0;
   assert.equal(readSnapshot(text, 'file', known, checkHash).peppers, peppers);
@@ -87,6 +87,18 @@ test('takes over check values of peppers, wherever they stand', () => {
   ]) {
     assert.equal(readSnapshot(elsewhere, 'file', known, checkHash).peppers, peppers, elsewhere.slice(-200));
   }
+  const retired = new Map([
+    ['2', { check, retired: true }],
+    ['1', { check, retired: false }],
+  ]);
+  checked = 0;
+  const own = readSnapshot(formatCredentials(base, retired), 'file', known, checkHash);
+  assert.equal([...own.peppers], [...retired], 'in their order');
+  assert.is(checked, 0);
+  assert.equal(
+    [...readSnapshot(formatCredentials([], retired), 'file', known, checkHash).peppers],
+    [...retired],
+  );
   const twice = formatCredentials(base, peppers).replace(
     'credentials:',
     `  - id: "1"\n    check: "${check.toUpperCase().toLowerCase()}"\ncredentials:`,

@@ -56,8 +56,8 @@ test('no database, or one without tables, is refused with what to do', async () 
   const empty = await rejection('HKA_STORE_CORRUPT', storeAt(path).open());
   assert.match(empty.message, /no schema yet.*db migrate/);
   const engine = (): SqliteEngine => new SqliteEngine({ path, pollMs: 20 });
-  assert.is((await migrationStatus(engine())).filter(({ executedAt }) => executedAt === undefined).length, 2);
-  assert.equal(await migrate(engine()), ['0001-credentials', '0002-pepper-checks']);
+  assert.is((await migrationStatus(engine())).filter(({ executedAt }) => executedAt === undefined).length, 3);
+  assert.equal(await migrate(engine()), ['0001-credentials', '0002-pepper-checks', '0003-pepper-order']);
   assert.equal(await migrate(engine()), [], 'the second time there is nothing to do');
   const store = storeAt(path);
   await store.open();

@@ -6,14 +6,14 @@
  */
 import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
 import { publicIdsOf, type CredentialRecord } from '../record.ts';
-import type { CredentialPatch, HashReplacement, KeyRotation } from '../store.ts';
+import type { CredentialPatch, HashReplacement, KeyRotation, PepperNote } from '../store.ts';
 import { assertStorable } from '../storable.ts';
 import type { CheckHash } from './format.ts';
 import type { Snapshot } from './snapshot.ts';
 
 export class Draft {
   readonly records: Map<string, CredentialRecord>;
-  readonly peppers: Map<string, string>;
+  readonly peppers: Map<string, PepperNote>;
   readonly #checkHash: CheckHash;
   readonly #publicIds = new Map<string, string>();
   #changed = false;
@@ -71,12 +71,20 @@ export class Draft {
     return true;
   }
 
-  notePepper(id: string, check: string): string {
+  notePepper(id: string, check: string): PepperNote {
     const known = this.peppers.get(id);
     if (known !== undefined) return known;
-    this.peppers.set(id, check);
+    const note = { check, retired: false };
+    this.peppers.set(id, note);
     this.#changed = true;
-    return check;
+    return note;
+  }
+
+  retirePepper(id: string, check: string, retired: boolean): void {
+    const known = this.notePepper(id, check);
+    if (known.retired === retired) return;
+    this.peppers.set(id, { ...known, retired });
+    this.#changed = true;
   }
 
   #existing(id: string): CredentialRecord {

@@ -6,6 +6,7 @@
  * or tag, whoever chose it, can be taken for a number, a date or another field, by this or any other YAML reader.
  */
 import { indexToken, type CredentialRecord, type KeyRecord } from '../record.ts';
+import type { PepperNote } from '../store.ts';
 import type { Row } from './format.ts';
 
 /** Far more than all versions of a pepper take. */
@@ -19,8 +20,8 @@ format: 1
 
 export const LIST_HEAD = `${HEAD}credentials:\n`;
 
-/** Check values of pepper versions, by version. */
-export type PepperChecks = ReadonlyMap<string, string>;
+/** What is noted of pepper versions, by version, in the order of noting. */
+export type PepperChecks = ReadonlyMap<string, PepperNote>;
 
 export const NO_PEPPERS: PepperChecks = new Map();
 
@@ -34,11 +35,14 @@ export function formatCredentials(records: Iterable<CredentialRecord>, peppers =
 
 function formatPeppers(peppers: PepperChecks): string {
   if (peppers.size === 0) return '';
-  const lines = [...peppers].map(([id, check]) => `  - id: ${quoted(id)}\n    check: ${quoted(check)}\n`);
+  const lines = [...peppers].map(
+    ([id, { check, retired }]) =>
+      `  - id: ${quoted(id)}\n    check: ${quoted(check)}\n${retired ? '    retired: true\n' : ''}`,
+  );
   return `peppers:\n${lines.join('')}`;
 }
 
-const PEPPER = /  - id: "([A-Za-z0-9._-]{1,32})"\n    check: "([0-9a-f]{32})"\n/g;
+const PEPPER = /  - id: "([A-Za-z0-9._-]{1,32})"\n    check: "([0-9a-f]{32})"\n(    retired: true\n)?/g;
 const AFTER_HEAD = new RegExp(`^(?:peppers:\\n((?:${PEPPER.source})+))?credentials:(?: \\[\\])?\\n`);
 
 /**
@@ -52,7 +56,9 @@ export function readHead(
   const match = AFTER_HEAD.exec(text.slice(HEAD.length, HEAD.length + MAX_HEAD));
   if (match === null) return undefined;
   const found = [...(match[1] ?? '').matchAll(PEPPER)];
-  const peppers = new Map(found.map(([, id = '', check = '']) => [id, check]));
+  const peppers = new Map(
+    found.map(([, id = '', check = '', retired]) => [id, { check, retired: retired !== undefined }]),
+  );
   return peppers.size === found.length ? { length: HEAD.length + match[0].length, peppers } : undefined;
 }
 

@@ -33,6 +33,7 @@ import type {
   KeyRotation,
   Page,
   PageRequest,
+  PepperNote,
   StoreChange,
   StoreHealth,
   Usage,
@@ -213,12 +214,16 @@ class FileStore implements CredentialStore {
     return this.#write((draft) => draft.replaceHash(replacement));
   }
 
-  async pepperChecks(): Promise<ReadonlyMap<string, string>> {
+  async pepperChecks(): Promise<ReadonlyMap<string, PepperNote>> {
     return this.#current().peppers;
   }
 
-  async notePepper(id: string, check: string): Promise<string> {
+  async notePepper(id: string, check: string): Promise<PepperNote> {
     return this.#current().peppers.get(id) ?? (await this.#write((draft) => draft.notePepper(id, check)));
+  }
+
+  retirePepper(id: string, check: string, retired: boolean): Promise<void> {
+    return this.#write((draft) => draft.retirePepper(id, check, retired));
   }
 
   onChange(listener: (change: StoreChange) => void): () => void {

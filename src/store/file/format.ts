@@ -57,7 +57,7 @@ export function parseFile(
   const { credentials, peppers = [] } = document as CredentialsFile;
   return {
     records: credentials.map(recordOf),
-    peppers: new Map(peppers.map(({ id, check }) => [id, check])),
+    peppers: new Map(peppers.map(({ id, check, retired = false }) => [id, { check, retired }])),
   };
 }
 

@@ -129,6 +129,17 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .execute();
     },
   },
+  '0003-pepper-order': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // SQLite adds one column a statement.
+      for (const name of ['place', 'retired']) {
+        await db.schema
+          .alterTable('pepper_checks')
+          .addColumn(name, 'integer', (column) => column.notNull().defaultTo(0))
+          .execute();
+      }
+    },
+  },
 };
 
 export const LATEST = Object.keys(MIGRATIONS).toSorted().at(-1) ?? '';

@@ -30,6 +30,7 @@ import type {
   KeyRotation,
   Page,
   PageRequest,
+  PepperNote,
   StoreChange,
   StoreHealth,
   StoreObservers,
@@ -380,25 +381,41 @@ class SqlStore implements CredentialStore {
     );
   }
 
-  pepperChecks(): Promise<ReadonlyMap<string, string>> {
+  pepperChecks(): Promise<ReadonlyMap<string, PepperNote>> {
     return this.#read(async (db) => {
-      const rows = await db.selectFrom('pepper_checks').selectAll().execute();
-      return new Map(rows.map(({ pepper, check_value }) => [pepper, check_value]));
+      const rows = await db
+        .selectFrom('pepper_checks')
+        .selectAll()
+        // Those from before places were kept: most are called 1, 2, 3.
+        .orderBy('place')
+        .orderBy(sql`length(pepper)`)
+        .orderBy('pepper')
+        .execute();
+      return new Map(
+        rows.map(({ pepper, check_value, retired }) => [
+          pepper,
+          { check: check_value, retired: retired !== 0 },
+        ]),
+      );
     });
   }
 
-  async notePepper(id: string, check: string): Promise<string> {
+  async notePepper(id: string, check: string): Promise<PepperNote> {
     const known = (await this.pepperChecks()).get(id);
     if (known !== undefined) return known;
-    await this.#transaction((db) =>
-      db
-        .insertInto('pepper_checks')
-        .values({ pepper: id, check_value: check })
-        // Of two who come at once the first one counts, for both.
-        .onConflict((conflict) => conflict.column('pepper').doNothing())
-        .execute(),
-    );
-    return (await this.pepperChecks()).get(id) ?? check;
+    await this.#transaction((db) => notePepper(db, id, check));
+    return (await this.pepperChecks()).get(id) ?? { check, retired: false };
+  }
+
+  retirePepper(id: string, check: string, retired: boolean): Promise<void> {
+    return this.#transaction(async (db) => {
+      await notePepper(db, id, check);
+      await db
+        .updateTable('pepper_checks')
+        .set({ retired: retired ? 1 : 0 })
+        .where('pepper', '=', id)
+        .execute();
+    });
   }
 
   onChange(listener: (change: StoreChange) => void): () => void {
@@ -754,4 +771,18 @@ function idsOf(text: string | null): readonly string[] | undefined {
   } catch {
     return undefined;
   }
+}
+
+async function notePepper(db: Transaction<Tables>, id: string, check: string): Promise<void> {
+  await db
+    .insertInto('pepper_checks')
+    .values((builder) => ({
+      pepper: id,
+      check_value: check,
+      place: builder.selectFrom('pepper_checks').select(sql<number>`coalesce(max(place), 0) + 1`.as('next')),
+      retired: 0,
+    }))
+    // Of two who come at once the first one counts, for both.
+    .onConflict((conflict) => conflict.column('pepper').doNothing())
+    .execute();
 }

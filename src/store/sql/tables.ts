@@ -88,10 +88,14 @@ export interface GatewayTable {
   alone_ms: number;
 }
 
-/** One row for each pepper version that a record was made with; never changed. */
+/** One row for each pepper version that a record was made with; nothing but `retired` ever changes. */
 export interface PepperCheckTable {
   pepper: string;
   check_value: string;
+  /** Rises with each that is noted; 0: from before this was kept. */
+  place: number;
+  /** 1: no record may be made under it any more. */
+  retired: number;
 }
 
 export interface Tables {

@@ -32,6 +32,7 @@ import type {
   KeyRotation,
   Page,
   PageRequest,
+  PepperNote,
   StoreChange,
   StoreHealth,
   Usage,
@@ -43,7 +44,7 @@ import { VaultAcknowledgements } from './acknowledgements.ts';
 import { CHANGES, journalData, nextJournal } from './journal.ts';
 import type { KvRecords } from './kv.ts';
 import { Mirror, type MirrorState } from './mirror.ts';
-import { notePepperCheck, readPeppers } from './peppers.ts';
+import { notePepperCheck, readPeppers, retirePepper } from './peppers.ts';
 import { VaultUsage } from './usage.ts';
 
 export interface VaultStoreOptions {
@@ -247,19 +248,28 @@ class VaultStore implements CredentialStore {
     return this.#write((draft) => draft.replaceHash(replacement));
   }
 
-  async pepperChecks(): Promise<ReadonlyMap<string, string>> {
+  async pepperChecks(): Promise<ReadonlyMap<string, PepperNote>> {
     const { kv } = this.#use();
     try {
-      return (await readPeppers(kv)).checks;
+      return (await readPeppers(kv)).notes;
     } catch (error) {
       throw unavailable(error);
     }
   }
 
-  async notePepper(id: string, check: string): Promise<string> {
+  async notePepper(id: string, check: string): Promise<PepperNote> {
     const { kv } = this.#use();
     try {
       return await notePepperCheck(kv, id, check);
+    } catch (error) {
+      throw notWritten(error);
+    }
+  }
+
+  async retirePepper(id: string, check: string, retired: boolean): Promise<void> {
+    const { kv } = this.#use();
+    try {
+      await retirePepper(kv, id, { check, retired });
     } catch (error) {
       throw notWritten(error);
     }
