@@ -9,6 +9,7 @@ import type { CredentialSession } from './credentials.ts';
 import type { TokenOptions } from './admin.ts';
 import type { RolesOptions } from './db.ts';
 import type { DeleteOptions, ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
+import { addMigrateCommands } from './migrate-commands.ts';
 import { Output, type Io } from './output.ts';
 import type { RotateOptions as PepperRotateOptions } from './pepper.ts';
 import type { CliSession } from './session.ts';
@@ -462,6 +463,12 @@ function build(io: Io, finish: (code: number) => void): Command {
       const output = new Output(io, options.json === true);
       finish(await doctor(output, { configFile: options.config, pepperBackups: options.pepperBackup }));
     });
+
+  addMigrateCommands(program, {
+    io,
+    command: (...parameters) => withConfig(command(...parameters)),
+    inSession: (run) => inSession(run),
+  });
 
   const db = program.command('db').description('the database that credentials are kept in');
   withConfig(
