@@ -1,6 +1,7 @@
 /** `migrate` and its steps, as the command line knows them. Their code is loaded when one runs. */
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import type { Io, Output } from './output.ts';
+import type * as Steps from './migrate.ts';
 import type { MigrateContext, MigrateOptions } from './migrate.ts';
 import type { CliSession } from './session.ts';
 
@@ -19,7 +20,7 @@ export interface MigrateCommandDeps {
   ) => (...parameters: [...unknown[], Options, Command]) => Promise<void>;
 }
 
-type Module = typeof import('./migrate.ts');
+type Module = typeof Steps;
 
 export function addMigrateCommands(program: Command, { io, command, inSession }: MigrateCommandDeps): void {
   const migrate = program

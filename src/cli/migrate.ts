@@ -372,8 +372,9 @@ export interface SwitchCommandOptions extends VerifyCommandOptions {
 }
 
 export function migrateSwitch(context: MigrateContext, options: SwitchCommandOptions): Promise<number> {
-  return context.withPlaces(async ({ source, control: controlOf }) => {
-    const control = controlOf((await context.deps()).peppers);
+  return context.withPlaces(async (places) => {
+    const { source } = places;
+    const control = places.control((await context.deps()).peppers);
     const plan = await control.plan();
     if (options.yes !== true || context.options.dryRun === true) {
       showSwitch(context, plan);
@@ -547,9 +548,10 @@ function residueLines(found: readonly Residue[]): string[] {
 // --- rollback and status ---
 
 export function migrateRollback(context: MigrateContext): Promise<number> {
-  return context.withPlaces(async ({ source, control: controlOf }) => {
+  return context.withPlaces(async (places) => {
+    const { source } = places;
     const { peppers, store } = await context.deps();
-    const control = controlOf(peppers);
+    const control = places.control(peppers);
     return context.withJournal(source, async (journal) => {
       const { state } = journal;
       if (state.purgeBegun !== undefined) {

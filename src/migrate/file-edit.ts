@@ -263,8 +263,8 @@ function editsOf(text: string, { node, value }: Found, document: JsonObject): Ed
   const edits: Edit[] = [{ at: nameNode.valueStart, remove: 'key-auth', insert: 'hashed-key-auth' }];
   if (typeof effectiveConfig(value, document)[HIDE] === 'boolean') return edits;
   const config = entryOf(mapping, 'config');
-  const inJson = mapping.flow && mapping.entries[0]?.key?.kind === 'scalar' && mapping.entries[0].key.quoted;
-  const quote = inJson === true ? '"' : '';
+  const inJson = mapping.flow && isQuoted(mapping.entries[0]?.key);
+  const quote = inJson ? '"' : '';
   const setting = `${quote}${HIDE}${quote}: false`;
   if (config === undefined) {
     const braces = mapping.flow ? `{${setting}}` : setting;
@@ -298,6 +298,10 @@ function editsOf(text: string, { node, value }: Found, document: JsonObject): Ed
   const after = text.indexOf(':', config.key.end) + 1;
   edits.push({ at: after, remove: '', insert: ` {${setting}}` });
   return edits;
+}
+
+function isQuoted(node: YamlNode | undefined): boolean {
+  return node?.kind === 'scalar' && node.quoted;
 }
 
 /** Puts an entry in front of the others, in the way that they are written. */

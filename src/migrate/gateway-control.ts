@@ -86,7 +86,7 @@ export class AdminControl implements GatewayControl {
     const { plugins } = await this.plan();
     await journal.append({ type: 'switch-begin' });
     // Those that an interrupted run has announced: whether Kong did it must be seen.
-    for (const known of [...journal.state.plugins.values()]) {
+    for (const known of journal.state.plugins.values()) {
       if (known.switched) continue;
       const now = await this.#api.get(`/plugins/${known.id}`, known.workspace);
       if (now?.['name'] === 'hashed-key-auth') await journal.append({ type: 'switched', id: known.id });
@@ -123,7 +123,7 @@ export class AdminControl implements GatewayControl {
   async rollback(journal: Journal): Promise<number> {
     await journal.append({ type: 'rollback-begin' });
     let count = 0;
-    for (const { id, workspace, former } of [...journal.state.plugins.values()]) {
+    for (const { id, workspace, former } of journal.state.plugins.values()) {
       const path = `/plugins/${id}`;
       const now = await this.#api.get(path, workspace);
       // One that was deleted since stays deleted.

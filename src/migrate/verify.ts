@@ -53,7 +53,7 @@ export async function runVerify(
   options: VerifyOptions,
 ): Promise<VerifyReport> {
   const { journal, peer } = deps;
-  const { imported, weakExpiresAt, verified: known } = journal.state;
+  const { imported, weakExpiresAt, verified: accepted } = journal.state;
   const classifyDeps: ClassifyDeps = { ...deps, imported, weakExpiresAt };
   const pace = createPace(options.rate);
   const seen = new Twins();
@@ -90,7 +90,8 @@ export async function runVerify(
       return;
     }
     const unchanged =
-      known.get(record.id) === record.version && indexAgrees(record, credential.key.reveal(), deps.peppers);
+      accepted.get(record.id) === record.version &&
+      indexAgrees(record, credential.key.reveal(), deps.peppers);
     if (unchanged && options.anew !== true) {
       before += 1;
       list(record.id);
