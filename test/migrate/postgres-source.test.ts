@@ -141,12 +141,15 @@ test('kong.conf: comments, quotes, escaped # and the environment', () => {
       OTHER: 'x',
     },
   );
-  assert.equal([...settings].toSorted(), [
-    ['pg_host', 'db.internal'],
-    ['pg_password', 'a#b'],
-    ['pg_port', '6432'],
-    ['pg_user', 'kong'],
-  ]);
+  assert.equal(
+    [...settings].toSorted(([a], [b]) => (a < b ? -1 : 1)),
+    [
+      ['pg_host', 'db.internal'],
+      ['pg_password', 'a#b'],
+      ['pg_port', '6432'],
+      ['pg_user', 'kong'],
+    ],
+  );
 });
 
 test.run();
