@@ -1,12 +1,13 @@
 /**
  * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,exchange,gateway,flood,restart,stores,
- * secrets,outages picks;
- * BENCH_ROUNDS, BENCH_SECONDS, BENCH_KEYS and BENCH_CREDENTIALS set the size. KONG_BIN names a real Kong.
+ * secrets,outages,import picks;
+ * BENCH_ROUNDS, BENCH_SECONDS, BENCH_KEYS, BENCH_CREDENTIALS and BENCH_IMPORTS set the size. KONG_BIN names a real Kong.
  */
 import { writeFileSync } from 'node:fs';
 import { benchExchange } from './exchange.ts';
 import { benchFlood } from './flood.ts';
 import { benchGateway, startBenchGateway } from './gateway.ts';
+import { benchImport } from './import.ts';
 import { benchRestart } from './restart.ts';
 import { benchOutages, benchSecrets } from './secrets.ts';
 import { benchStores } from './stores.ts';
@@ -14,7 +15,7 @@ import { benchVerification, countJunk } from './verification.ts';
 
 const write = (text: string): void => void process.stdout.write(text);
 const size = (name: string, usual: number): number => Number(process.env[name] ?? usual);
-const PARTS = ['keys', 'exchange', 'gateway', 'flood', 'restart', 'stores', 'secrets', 'outages'];
+const PARTS = ['keys', 'exchange', 'gateway', 'flood', 'restart', 'stores', 'secrets', 'outages', 'import'];
 
 async function main(): Promise<void> {
   const wanted = process.env['BENCH_ONLY']?.split(',') ?? PARTS;
@@ -47,6 +48,9 @@ async function main(): Promise<void> {
   }
   if (wanted.includes('secrets')) figures['secrets'] = await benchSecrets(write);
   if (wanted.includes('outages')) figures['outages'] = await benchOutages(write);
+  if (wanted.includes('import')) {
+    figures['import'] = await benchImport({ credentials: size('BENCH_IMPORTS', 1000), rounds }, write);
+  }
   const file = process.env['BENCH_JSON'];
   if (file !== undefined && file !== '') writeFileSync(file, `${JSON.stringify(figures, null, 2)}\n`);
 }

@@ -12,7 +12,13 @@ import { notePepper } from '../keys/pepper-checks.ts';
 import type { PepperRing, PepperVersion } from '../keys/pepper.ts';
 import { assertVersion, notFound, taken } from '../store/changes.ts';
 import { MAX_CANDIDATES } from '../keys/verifier.ts';
-import { indexToken, stateOf, type ConsumerRef, type CredentialRecord } from '../store/record.ts';
+import {
+  indexToken,
+  stateOf,
+  type ConsumerRef,
+  type CredentialRecord,
+  type KeyRecord,
+} from '../store/record.ts';
 import type { CredentialPatch, CredentialQuery, CredentialStore, Page, Usage } from '../store/store.ts';
 import type { Actor, AuditLog } from './audit-log.ts';
 
@@ -139,6 +145,23 @@ export class CredentialService {
     }
     const [first] = await this.existing(ids);
     if (first !== undefined) throw taken(first, 'this id');
+  }
+
+  /** Stores what was hashed from keys that exist elsewhere, all or none. Throws HKA_CREDENTIAL_EXISTS, HKA_USAGE. */
+  importRecords(actor: Actor, records: readonly CredentialRecord[]): Promise<void> {
+    const [only] = records.length === 1 ? records : [];
+    return this.#audited(actor, 'import keys', only?.id, { count: records.length }, async () => {
+      await this.#deps.store.insert(records);
+      return { target: only?.id ?? `${records.length} credentials`, result: undefined };
+    });
+  }
+
+  /** The key of an imported credential was changed where it comes from: the one before ends at once. */
+  replaceImported(actor: Actor, id: string, key: KeyRecord): Promise<void> {
+    return this.#audited(actor, 'import keys', id, { replaces: true }, async () => {
+      await this.#deps.store.rotate(id, { ...key, previousUntil: undefined });
+      return { target: id, result: undefined };
+    });
   }
 
   /** Of those that begin alike only so many are tried. */

@@ -23,7 +23,7 @@ _hashed_key_auth() {
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in -*) ;; *) _hashed_key_auth_known "$path" "$word" && path="\${path:+$path }$word" ;; esac
   done
-  case $previous in --config|-c|--out|--token-file|--ca-file|--pepper-backup|--admin-api-token-file|--admin-api-ca-file|--postgres-password-file|--postgres-ca-file|--baseline|--write-baseline) COMPREPLY=($(compgen -f -- "$current")); return ;; esac
+  case $previous in --config|-c|--out|--journal|--kong-conf|--*-file|--file|--pepper-backup|--baseline|--write-baseline) COMPREPLY=($(compgen -f -- "$current")); return ;; esac
   _hashed_key_auth_words "$path"
   COMPREPLY=($(compgen -W "$words" -- "$current"))
   [[ \${#COMPREPLY[@]} -eq 0 && $current != -* ]] && COMPREPLY=($(compgen -f -- "$current"))

@@ -10,6 +10,7 @@ import type { TokenOptions } from './admin.ts';
 import type { AuditOptions } from './audit.ts';
 import type { RolesOptions } from './db.ts';
 import type { DeleteOptions, ListOptions, RevokeOptions, RotateOptions, UpdateOptions } from './keys.ts';
+import { addMigrateCommands } from './migrate-commands.ts';
 import { Output, type Io } from './output.ts';
 import type { RotateOptions as PepperRotateOptions } from './pepper.ts';
 import type { CliSession } from './session.ts';
@@ -499,6 +500,12 @@ function build(io: Io, finish: (code: number) => void): Command {
       const { runAudit } = await import('./audit.ts');
       finish(await runAudit(new Output(io, options.json === true), io, files, options));
     });
+
+  addMigrateCommands(program, {
+    io,
+    command: (...parameters) => withConfig(command(...parameters)),
+    inSession: (run) => inSession(run),
+  });
 
   const db = program.command('db').description('the database that credentials are kept in');
   withConfig(

@@ -408,7 +408,21 @@ export const ERRORS = {
     publicMessage: UNAVAILABLE,
     retryable: true,
     exitCode: 5,
-    help: "Kong's Admin API at `kong.admin_url` cannot be reached, or does not answer as it should. Nothing was issued.",
+    help: "Kong's Admin API (`kong.admin_url`, or what `migrate` was given) or its database cannot be reached, or does not answer as it should. Nothing was issued; a migration goes on where it stopped.",
+  },
+  HKA_MIGRATION_STEP: {
+    status: 409,
+    publicMessage: 'Conflict',
+    retryable: false,
+    exitCode: 6,
+    help: 'A step of `migrate` is not allowed as things are; the message says what has to be done before. `migrate status` shows where the migration is.',
+  },
+  HKA_MIGRATION_JOURNAL: {
+    status: 500,
+    publicMessage: UNEXPECTED,
+    retryable: false,
+    exitCode: 4,
+    help: "The journal of a migration is damaged, of another version, or belongs to another source. It is what a rollback needs: don't remove it, restore it.",
   },
 } as const satisfies Record<string, ErrorKind>;
 

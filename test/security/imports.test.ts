@@ -19,7 +19,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   runtime: ['lib', 'generated', 'store', 'vault', 'keys', 'plugin'],
   workers: ['lib', 'store', 'vault', 'keys', 'plugin', 'server', 'runtime'],
   metrics: ['lib'],
-  migrate: ['lib', 'generated', 'store', 'keys'],
+  // Verifies keys as Kong would: over the plugin server's socket, in its protocol.
+  migrate: ['lib', 'generated', 'store', 'keys', 'server'],
   admin: ['lib', 'generated', 'store', 'keys'],
   audit: ['lib'],
   doctor: ['lib', 'store', 'vault', 'keys', 'runtime'],
