@@ -71,11 +71,12 @@ export async function classify(credential: SourceCredential, deps: ClassifyDeps)
   if (consumer === undefined) return refuse('its consumer is not there; no request could be made with it');
   if (id !== undefined && !isUuid(id)) return refuse('its id is no UUID');
   const record = id === undefined ? undefined : await deps.store.get(id);
-  if (record !== undefined) return { weaknesses, ...compare(credential, consumer, record, weaknesses, deps) };
+  if (record !== undefined)
+    return { weaknesses, ...(await compare(credential, consumer, record, weaknesses, deps)) };
   const twin = await findByKey(credential, deps);
   if (twin !== undefined) {
     if (id === undefined && sameConsumer(twin.consumer, consumerRefOf(consumer))) {
-      return { weaknesses, ...compare(credential, consumer, twin, weaknesses, deps) };
+      return { weaknesses, ...(await compare(credential, consumer, twin, weaknesses, deps)) };
     }
     return refuse(`the same key is stored already as credential ${twin.id}`);
   }
@@ -91,13 +92,13 @@ type Outcome = Classified extends infer Each
     : never
   : never;
 
-function compare(
+async function compare(
   credential: SourceCredential,
   consumer: SourceConsumer,
   record: CredentialRecord,
   weaknesses: readonly string[],
   deps: ClassifyDeps,
-): Outcome {
+): Promise<Outcome> {
   const key = credential.key.reveal();
   if (record.lookup.kind === 'issued') {
     return {
@@ -107,7 +108,7 @@ function compare(
     };
   }
   const isOurs = deps.imported.has(record.id);
-  if (!indexAgrees(record, key, deps.peppers)) {
+  if (!(await indexAgrees(record, key, deps.peppers))) {
     if (isOurs && record.revokedAt === undefined) return { action: 'new key', record };
     return { action: 'refuse', reason: `credential ${record.id} is stored already, with another key` };
   }
@@ -156,12 +157,13 @@ export function storableTags(tags: readonly string[]): readonly string[] {
 }
 
 /** Whether the stored index of the current key is that of `key`. */
-export function indexAgrees(record: KeyRecord, key: string, peppers: PepperRing): boolean {
+export async function indexAgrees(record: KeyRecord, key: string, peppers: PepperRing): Promise<boolean> {
   const { lookup, pepper } = record;
   if (lookup.kind !== 'imported' || lookup.start !== undefined) return false;
   const version = peppers.find(pepper);
   if (version === undefined) return false;
-  return truncateIndex(keyIndex64(version.indexKey, key), lookup.bits) === lookup.index;
+  const { indexKey } = await version.keysFor(key);
+  return truncateIndex(keyIndex64(indexKey, key), lookup.bits) === lookup.index;
 }
 
 async function findByKey(
@@ -169,12 +171,14 @@ async function findByKey(
   { store, peppers, hasher }: ClassifyDeps,
 ): Promise<CredentialRecord | undefined> {
   const key = secret.reveal();
-  const tokens = (await store.indexLengths()).flatMap(({ bits, pepper, start }) => {
+  const tokens: string[] = [];
+  for (const { bits, pepper, start } of await store.indexLengths()) {
     const version = peppers.find(pepper);
-    return version === undefined
-      ? []
-      : [indexToken(bits, truncateIndex(keyIndex64(version.indexKey, key.slice(0, start)), bits))];
-  });
+    if (version === undefined) continue;
+    const indexed = key.slice(0, start);
+    const { indexKey } = await version.keysFor(indexed);
+    tokens.push(indexToken(bits, truncateIndex(keyIndex64(indexKey, indexed), bits)));
+  }
   if (tokens.length === 0) return undefined;
   for (const candidate of await store.findByIndex([...new Set(tokens)], MAX_CANDIDATES)) {
     for (const stored of keysOf(candidate)) if (await isKeyOf(key, stored, peppers, hasher)) return candidate;
@@ -189,7 +193,7 @@ async function isKeyOf(
   hasher: KeyHasher,
 ): Promise<boolean> {
   const sure = stored.lookup.kind === 'imported' && stored.lookup.bits >= STRONG_INDEX_BITS;
-  if (sure && indexAgrees(stored, key, peppers)) return true;
+  if (sure && (await indexAgrees(stored, key, peppers))) return true;
   try {
     const secret = stored.unpeppered === true ? undefined : peppers.get(stored.pepper);
     return await hasher.verify(key, stored.hash, secret);

@@ -4,7 +4,7 @@ import type { PepperRing, PepperVersion } from '../keys/pepper.ts';
 import { constantTimeEqual } from '../lib/secret.ts';
 
 export function fileDigest(text: string, pepper: PepperVersion): string {
-  const key = Buffer.from(hkdfSync('sha256', pepper.argon2Secret, '', 'hashed-key-auth migrate v1', 32));
+  const key = Buffer.from(hkdfSync('sha256', pepper.auditKey, '', 'hashed-key-auth migrate v1', 32));
   return `${pepper.id}:${createHmac('sha256', key).update(text).digest('base64url')}`;
 }
 

@@ -78,7 +78,7 @@ export class KeyFinder {
     if (this.#known.has(word)) return this.#known.get(word);
     let id: string | undefined;
     for (const { bits, pepper } of this.#lengths) {
-      const { indexKey } = this.#peppers.get(pepper);
+      const { indexKey } = await this.#peppers.get(pepper).keysFor(word);
       const slot = `${pepper} ${indexToken(bits, truncateIndex(keyIndex64(indexKey, word), bits))}`;
       for (const candidate of this.#byToken.get(slot) ?? []) {
         if (await this.#agrees(word, candidate, bits)) id = candidate.id;

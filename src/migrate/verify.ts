@@ -91,7 +91,7 @@ export async function runVerify(
     }
     const unchanged =
       accepted.get(record.id) === record.version &&
-      indexAgrees(record, credential.key.reveal(), deps.peppers);
+      (await indexAgrees(record, credential.key.reveal(), deps.peppers));
     if (unchanged && options.anew !== true) {
       before += 1;
       list(record.id);
