@@ -531,6 +531,11 @@ async function scan(
       `${finder.undecided} words could be weak keys and were not looked at: too many are alike`,
     );
   }
+  if (finder.notLookedFor > 0) {
+    context.output.note(
+      `${finder.notLookedFor} keys were not looked for: their pepper stays in Vault, and every word would have to be sent there`,
+    );
+  }
   return [...inFiles, ...inDatabase];
 }
 

@@ -8,6 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import { HkaError, isHkaError, messageOf } from '../lib/errors.ts';
 import { importKey } from '../keys/issue.ts';
+import { notePepper } from '../keys/pepper-checks.ts';
 import { STRONG_INDEX_BITS, weakIndexBits } from '../keys/strength.ts';
 import type { CredentialRecord, KeyRecord } from '../store/record.ts';
 import {
@@ -73,6 +74,7 @@ export async function runImport(
   const plan = await makePlan(source, classifyDeps);
   options.onPlan?.(plan);
   assertPlausible(plan, options);
+  await notePepper(deps.store, deps.peppers.current);
   await beginImport(plan, deps, weakExpiresAt);
   const run = new Run(deps, options, journal.state.open?.weakBits ?? 0, weakExpiresAt);
   const pace = createPace(options.rate);

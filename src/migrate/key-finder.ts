@@ -5,7 +5,7 @@
  */
 import type { KeyHasher } from '../keys/hasher.ts';
 import { keyIndex64, truncateIndex } from '../keys/mac.ts';
-import type { PepperRing } from '../keys/pepper.ts';
+import type { LocalPepper, PepperRing, PepperVersion } from '../keys/pepper.ts';
 import { STRONG_INDEX_BITS } from '../keys/strength.ts';
 import { indexToken, keysOf, type KeyRecord } from '../store/record.ts';
 import type { CredentialStore } from '../store/store.ts';
@@ -32,6 +32,8 @@ export class KeyFinder {
   #hashes = 0;
   /** Words that were not decided because there were too many like them. */
   undecided = 0;
+  /** Keys whose pepper stays inside Vault: each word of each file would have to be sent there. */
+  notLookedFor = 0;
 
   private constructor(
     byToken: ReadonlyMap<string, readonly Candidate[]>,
@@ -47,13 +49,18 @@ export class KeyFinder {
 
   /** For all imported keys of the store, the former ones of a rotation included. */
   static async of(store: CredentialStore, peppers: PepperRing, hasher: KeyHasher): Promise<KeyFinder> {
+    let notLookedFor = 0;
     const byToken = new Map<string, Candidate[]>();
     const lengths = new Map<string, { bits: number; pepper: string }>();
     for await (const record of store.list()) {
       for (const key of keysOf(record)) {
         const { lookup, pepper } = key;
-        if (lookup.kind !== 'imported' || lookup.start !== undefined || peppers.find(pepper) === undefined)
+        const version = peppers.find(pepper);
+        if (lookup.kind !== 'imported' || lookup.start !== undefined || version === undefined) continue;
+        if (!isLocal(version)) {
+          notLookedFor += 1;
           continue;
+        }
         const slot = `${pepper} ${indexToken(lookup.bits, lookup.index)}`;
         const there = byToken.get(slot);
         if (there === undefined) byToken.set(slot, [{ id: record.id, key }]);
@@ -61,7 +68,9 @@ export class KeyFinder {
         lengths.set(`${pepper} ${lookup.bits}`, { bits: lookup.bits, pepper });
       }
     }
-    return new KeyFinder(byToken, [...lengths.values()], peppers, hasher);
+    const finder = new KeyFinder(byToken, [...lengths.values()], peppers, hasher);
+    finder.notLookedFor = notLookedFor;
+    return finder;
   }
 
   /** Ids of the credentials whose key is in the text. */
@@ -78,7 +87,9 @@ export class KeyFinder {
     if (this.#known.has(word)) return this.#known.get(word);
     let id: string | undefined;
     for (const { bits, pepper } of this.#lengths) {
-      const { indexKey } = await this.#peppers.get(pepper).keysFor(word);
+      const version = this.#peppers.get(pepper);
+      if (!isLocal(version)) continue;
+      const { indexKey } = version;
       const slot = `${pepper} ${indexToken(bits, truncateIndex(keyIndex64(indexKey, word), bits))}`;
       for (const candidate of this.#byToken.get(slot) ?? []) {
         if (await this.#agrees(word, candidate, bits)) id = candidate.id;
@@ -102,6 +113,10 @@ export class KeyFinder {
       key.unpeppered === true ? undefined : this.#peppers.get(key.pepper),
     );
   }
+}
+
+function isLocal(version: PepperVersion): version is LocalPepper {
+  return 'indexKey' in version;
 }
 
 /** What could be a key: quoted texts, what stands between separators, and the parts of that. */
