@@ -13,7 +13,7 @@ let key: string;
 test.before(async () => {
   installation = await install();
   const config = readFileSync(installation.config, 'utf8');
-  writeFileSync(installation.config, config.replace(/event_deadline_ms: \d+/, 'event_deadline_ms: 1500'));
+  writeFileSync(installation.config, config.replace(/event_deadline_ms: \d+/, 'event_deadline_ms: 400'));
   installation.setServer('workers: 1');
   installation.configure(['throttle: {address_burst: 1, address_per_second: 1, delay_ms: 4000}']);
   ({ key } = await installation.issue('alice'));
@@ -37,8 +37,10 @@ async function present(presented: string): Promise<EventResult> {
 
 test('an answer that is held back beyond the deadline is given then, as 503', async () => {
   // A flood beside good requests: only then is anything held back.
-  await eventually('the key is verified', async () => (await present(key)).end === 'return');
-  for (let count = 0; count < 12; count += 1) assert.is((await present(key)).end, 'return');
+  // On a busy machine some of them may take longer than the deadline, too.
+  for (let count = 0; count < 12; count += 1) {
+    await eventually('the key is let in', async () => (await present(key)).end === 'return');
+  }
   const results = await Promise.all(Array.from({ length: 300 }, (_, index) => present(`guess-${index}`)));
   for (const { end, exit } of results) {
     assert.is(end, 'exit');
