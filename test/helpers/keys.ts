@@ -37,3 +37,8 @@ export function kongKey(): string {
     if (text.length === 32) return text;
   }
 }
+
+/** `key` with another last character. */
+export function mistyped(key: string): string {
+  return `${key.slice(0, -1)}${key.endsWith('x') ? 'y' : 'x'}`;
+}
