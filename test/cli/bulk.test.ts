@@ -66,7 +66,7 @@ test('each row gets a key that is good, and a second run makes nothing', async (
 
 test('killed at any moment and run again, each row has exactly one key, and it is good', async () => {
   rows(400);
-  for (let kill = 1; kill <= 4; kill += 1) {
+  for (let kill = 1; kill <= 3; kill += 1) {
     const child = spawn(
       process.execPath,
       [CLI, 'keys', 'bulk', request, '--out', out, '--config', installation.config],
