@@ -77,7 +77,7 @@ test.after(async () => {
 });
 
 type Pepper = 'source' | 'versions';
-type Service = 'gateway' | 'admin' | 'pepper-rotation';
+export type Service = 'gateway' | 'admin' | 'pepper-rotation';
 
 const KV2 = 'vault://secret/orders/backend#token';
 const KV1 = 'vault://kv1/orders/backend#token';
@@ -669,7 +669,7 @@ const CASES: readonly Case[] = [
       'update secret/data/stores/ID/credentials/+':
         'replacing a hash where the writer of the last change was killed',
       'create secret/data/stores/ID/peppers': 'noting the check value of a pepper',
-      'update secret/data/stores/ID/peppers': 'noting that of another one',
+      'update secret/data/stores/ID/peppers': 'noting the check value of a pepper',
       'delete secret/metadata/stores/ID/credentials/+': 'clearing what removed credentials left',
     },
     onlyNew: true,
@@ -758,7 +758,15 @@ async function tried(
 
 const before = new Map<Service, Set<string>>();
 
-for (const one of CASES) {
+/** Declares the tests of these services, and runs them. They take minutes: each service has a test file of its own. */
+export function testRights(...services: readonly Service[]): void {
+  for (const one of CASES) {
+    if (services.includes(one.service)) testCase(one);
+  }
+  test.run();
+}
+
+function testCase(one: Case): void {
   const { title, service, without, onlyNew = false } = one;
   const seen = before.get(service) ?? new Set<string>();
   const known = onlyNew ? new Set(seen) : new Set<string>();
@@ -796,22 +804,26 @@ function sorted(rights: Readonly<Record<string, string>>): [string, string][] {
   return Object.entries(rights).toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
 
-declare("with Vault's policy `default`, what is printed without --no-default-policy is enough", async () => {
-  const place = await makePlace('source', false);
-  await bootstrap(place);
-  const args = argsFor('gateway', false).filter((arg) => arg !== '--no-default-policy');
-  const policy = await print(place, args);
-  assert.not.match(policy, /auth\/token|sys\//);
-  // The text itself this time, with its comments.
-  await allow(place, policy);
-  const role = { token_policies: place.roleName, token_ttl: '1h', token_no_default_policy: false };
-  await vault.root('POST', `auth/approle/role/${place.roleName}`, role);
-  const { jobs, close } = await gateway(false)(place);
-  try {
-    assert.equal(await firstFailure(jobs), undefined);
-  } finally {
-    await close().catch(() => undefined);
-  }
-});
-
-test.run();
+/** Declares one more test of the gateway's. */
+export function testWithDefaultPolicy(): void {
+  declare(
+    "with Vault's policy `default`, what is printed without --no-default-policy is enough",
+    async () => {
+      const place = await makePlace('source', false);
+      await bootstrap(place);
+      const args = argsFor('gateway', false).filter((arg) => arg !== '--no-default-policy');
+      const policy = await print(place, args);
+      assert.not.match(policy, /auth\/token|sys\//);
+      // The text itself this time, with its comments.
+      await allow(place, policy);
+      const role = { token_policies: place.roleName, token_ttl: '1h', token_no_default_policy: false };
+      await vault.root('POST', `auth/approle/role/${place.roleName}`, role);
+      const { jobs, close } = await gateway(false)(place);
+      try {
+        assert.equal(await firstFailure(jobs), undefined);
+      } finally {
+        await close().catch(() => undefined);
+      }
+    },
+  );
+}
