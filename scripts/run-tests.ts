@@ -96,6 +96,11 @@ function runFile(file: string, reportFile: string): Promise<FileResult> {
   });
 }
 
+/** Those that take a minute and more come first: at the end one core would wait for the other. */
+const LONG =
+  /\/(workers\/workers|vault\/(policy-rights-\w+|database-leases)|cli\/(bulk|pepper|remote|remote-bulk|sql-stores|serve))\.test\.js$/;
+const isLong = (file: string): boolean => LONG.test(file);
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -103,7 +108,8 @@ async function main(): Promise<void> {
   });
   const files = findTests(testRoot)
     .filter(hasSource)
-    .filter((file) => positionals.length === 0 || positionals.some((part) => file.includes(part)));
+    .filter((file) => positionals.length === 0 || positionals.some((part) => file.includes(part)))
+    .toSorted((a, b) => Number(isLong(b)) - Number(isLong(a)));
   const reportFolder = mkdtempSync(join(tmpdir(), 'hka-tests-'));
   const results: FileResult[] = [];
   const queue = files.map((file, index) => ({ file, report: join(reportFolder, `${index}.jsonl`) }));
