@@ -1,6 +1,7 @@
 /** What several rules look for in a deployment. */
 import type { Deployment, Entity, Instance, Value } from './deployment.ts';
 import { parseListen, reachOf } from './listen.ts';
+import type { Hit, Severity } from './rule.ts';
 import { isSecretName, isWeakPassword } from './secrets.ts';
 import { at, isFalse, isOff, itemsOf, textOf } from './tree.ts';
 
@@ -34,6 +35,21 @@ export function* settingsNamed({ instances }: Deployment, name: string): Generat
   for (const instance of instances) {
     const value = instance.settings.get(name);
     if (value?.text !== undefined) yield { instance, value, text: value.text };
+  }
+}
+
+/** Where the setting `name` listens beyond loopback; `lesser` is the severity of an address that is not everywhere. */
+export function* listensBeyondLoopback(
+  deployment: Deployment,
+  name: string,
+  lesser: Severity,
+): Generator<Hit> {
+  for (const { value, text } of settingsNamed(deployment, name)) {
+    const reaches = parseListen(text).map(({ reach }) => reach);
+    if (reaches.includes('everywhere')) yield { place: value.place };
+    else if (reaches.includes('some')) {
+      yield { place: value.place, severity: lesser, found: 'an address that is not loopback' };
+    }
   }
 }
 

@@ -9,7 +9,7 @@
 import { abortable } from '../lib/abortable.ts';
 import { HkaError } from '../lib/errors.ts';
 import type { Secret } from '../lib/secret.ts';
-import type { ReferencePattern } from '../vault/reference.ts';
+import { DEFAULT_CONNECTION, type ReferencePattern } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
 import { renderTemplate, VALUE, type Carrier, type SecretTemplate } from '../vault/template.ts';
 import { carryInForm, type FormRequest, type NewForm } from './body/form-target.ts';
@@ -62,7 +62,7 @@ export function checkUpstreamSecrets(secrets: readonly UpstreamSecret[], runtime
     if (!runtime.hasConnection(reference.connection)) {
       throw new HkaError(
         'HKA_CONFIG_INVALID',
-        reference.connection === 'default'
+        reference.connection === DEFAULT_CONNECTION
           ? `${field} has nowhere to be read from: the server configuration has no \`vault\` section`
           : `${field} names a connection that is not under vault.connections of the server configuration`,
       );

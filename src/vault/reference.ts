@@ -48,7 +48,7 @@ const MAX_LENGTH = 1024;
 /** Of what stands in for one placeholder, percent-encoded. */
 const MAX_VALUE_LENGTH = 1024;
 const FORM = `the form is ${SCHEME}<mount>/<path>#<field>, such as ${SCHEME}secret/billing/api#token`;
-export const CONNECTION_NAME = /^[a-z][a-z0-9_-]{0,31}$/;
+const CONNECTION_NAME = /^[a-z][a-z0-9_-]{0,31}$/;
 const MAX_VERSION = 2 ** 31 - 1;
 
 interface Parsed {

@@ -1,6 +1,5 @@
 import type { Rule } from '../rule.ts';
-import { settingsNamed } from '../looking.ts';
-import { parseListen } from '../listen.ts';
+import { listensBeyondLoopback } from '../looking.ts';
 
 export const rule: Rule = {
   id: 'R5-admin-gui-listen-public',
@@ -8,15 +7,7 @@ export const rule: Rule = {
   title: 'Kong Manager on all interfaces',
   why: 'The admin interface is offered to whoever reaches the port.',
   mend: 'Set admin_gui_listen to 127.0.0.1:8002 or `off`.',
-  *find(deployment) {
-    for (const { value, text } of settingsNamed(deployment, 'admin_gui_listen')) {
-      const reaches = parseListen(text).map(({ reach }) => reach);
-      if (reaches.includes('everywhere')) yield { place: value.place };
-      else if (reaches.includes('some')) {
-        yield { place: value.place, severity: 'low', found: 'an address that is not loopback' };
-      }
-    }
-  },
+  find: (deployment) => listensBeyondLoopback(deployment, 'admin_gui_listen', 'low'),
   examples: {
     bad: [
       {

@@ -1,6 +1,5 @@
 import type { Rule } from '../rule.ts';
-import { settingsNamed } from '../looking.ts';
-import { parseListen } from '../listen.ts';
+import { listensBeyondLoopback } from '../looking.ts';
 
 export const rule: Rule = {
   id: 'R5-admin-listen-public',
@@ -8,15 +7,7 @@ export const rule: Rule = {
   title: 'Admin API on all interfaces',
   why: 'Whoever reaches the port owns the gateway: the Admin API of the Community edition asks for no credential, and shows every key.',
   mend: 'Listen on 127.0.0.1 (or `off` on data planes) and reach it through a route of Kong with authentication, acl and ip-restriction, as kong.yml shows.',
-  *find(deployment) {
-    for (const { value, text } of settingsNamed(deployment, 'admin_listen')) {
-      const reaches = parseListen(text).map(({ reach }) => reach);
-      if (reaches.includes('everywhere')) yield { place: value.place };
-      else if (reaches.includes('some')) {
-        yield { place: value.place, severity: 'high', found: 'an address that is not loopback' };
-      }
-    }
-  },
+  find: (deployment) => listensBeyondLoopback(deployment, 'admin_listen', 'high'),
   examples: {
     bad: [
       {

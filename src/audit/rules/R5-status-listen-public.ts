@@ -1,6 +1,5 @@
 import type { Rule } from '../rule.ts';
-import { settingsNamed } from '../looking.ts';
-import { parseListen } from '../listen.ts';
+import { listensBeyondLoopback } from '../looking.ts';
 
 export const rule: Rule = {
   id: 'R5-status-listen-public',
@@ -8,15 +7,7 @@ export const rule: Rule = {
   title: 'Status API on all interfaces',
   why: 'Metrics and the names of routes and services are readable without a credential.',
   mend: 'Listen on loopback, or on an address that only probes and the metrics server reach, closed to others by a network policy.',
-  *find(deployment) {
-    for (const { value, text } of settingsNamed(deployment, 'status_listen')) {
-      const reaches = parseListen(text).map(({ reach }) => reach);
-      if (reaches.includes('everywhere')) yield { place: value.place };
-      else if (reaches.includes('some')) {
-        yield { place: value.place, severity: 'info', found: 'an address that is not loopback' };
-      }
-    }
-  },
+  find: (deployment) => listensBeyondLoopback(deployment, 'status_listen', 'info'),
   examples: {
     bad: [
       {
