@@ -9,7 +9,9 @@ import { SecretCache } from '../../src/vault/secret-cache.ts';
 import { SecretData } from '../../src/vault/secret-data.ts';
 import type { FetchedSecret } from '../../src/vault/secret-reader.ts';
 import { parsePattern } from '../../src/vault/reference.ts';
-import { createVault } from '../../src/vault/vault.ts';
+import type { Logger } from '../../src/lib/logger.ts';
+import type { AuthConfig } from '../../src/vault/auth.ts';
+import { createVault, type Vault } from '../../src/vault/vault.ts';
 import { suite } from '../helpers/suite.ts';
 import { startVault, vaultAbsence, type VaultServer } from '../helpers/vault-server.ts';
 import { failure, keepLog, makeRole, ManualTime, privateFile, putSecret, vaultConfig } from './support.ts';
@@ -25,6 +27,22 @@ test.afterEach(async () => {
   server?.close();
   server = undefined;
 });
+async function openVault(
+  address: string,
+  auth: AuthConfig,
+  time: ManualTime,
+  logger: Logger,
+): Promise<Vault> {
+  const vaults = createVault(vaultConfig(address, auth), {
+    logger,
+    clock: time,
+    timers: time,
+    random: () => 0.5,
+  });
+  await vaults.start();
+  await vaults.ready();
+  return vaults;
+}
 const ref = (text: string) => parsePattern(text).for(undefined);
 
 withVault('a path that stays forbidden does not use up the secret id by a log-in a minute', async () => {
@@ -33,14 +51,7 @@ withVault('a path that stays forbidden does not use up the secret id by a log-in
   const role = await makeRole(vault, { secret_id_num_uses: 5, token_ttl: '10m', token_max_ttl: '10m' });
   const time = new ManualTime(1_000_000);
   const log = keepLog();
-  const vaults = createVault(vaultConfig(vault.address, role.auth), {
-    logger: log,
-    clock: time,
-    timers: time,
-    random: () => 0.5,
-  });
-  await vaults.start();
-  await vaults.ready();
+  const vaults = await openVault(vault.address, role.auth, time, log);
   for (let minute = 0; minute < 8; minute += 1) {
     // One request of a consumer whose secret the policy does not allow.
     assert.is(
@@ -70,14 +81,7 @@ withVault('nor by one every five seconds, where the token may not look itself up
   const role = await makeRole(vault, { token_no_default_policy: true });
   const time = new ManualTime(1_000_000);
   const log = keepLog();
-  const vaults = createVault(vaultConfig(vault.address, role.auth), {
-    logger: log,
-    clock: time,
-    timers: time,
-    random: () => 0.5,
-  });
-  await vaults.start();
-  await vaults.ready();
+  const vaults = await openVault(vault.address, role.auth, time, log);
   for (let consumer = 0; consumer < 20; consumer += 1) {
     await failure(() => vaults.secret(ref(`vault://secret/other/consumer-${consumer}`)));
     time.advance(6000);
