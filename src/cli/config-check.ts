@@ -53,7 +53,7 @@ export async function checkConfig(output: Output, configFile: string | undefined
       return `versions ${ring.ids.join(', ')}, current ${ring.current.id}`;
     });
   }
-  const store = createStore(
+  const store = await createStore(
     config,
     silentLogger,
     (reference) => {

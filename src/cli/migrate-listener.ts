@@ -33,7 +33,7 @@ export async function startListener(config: Config, logger: Logger): Promise<Own
     throttle: { ...config.throttle, enabled: false },
     usage: { ...config.usage, enabled: false },
   };
-  const runtime = new Runtime(own, logger);
+  const runtime = await Runtime.create(own, logger);
   const server = new SocketServer(
     { ...own.server, socketMode: 0o600 },
     [createHashedKeyAuth(runtime)],

@@ -28,7 +28,7 @@ export async function serve(configFile: string | undefined): Promise<number> {
     process.on('SIGINT', resolve);
   });
   const timings = new Timings();
-  const runtime = new ReloadableRuntime(config, logger, timings);
+  const runtime = await ReloadableRuntime.create(config, logger, timings);
   await runtime.start();
   const server = createServer(config, runtime, logger);
   try {

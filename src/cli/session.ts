@@ -58,7 +58,7 @@ export class CliSession implements CredentialSession {
     if (this.#store === undefined) {
       if (storeNeedsVault(this.config)) await this.#startVault();
       const secret = (reference: FieldReference): Promise<Secret> => this.#secret(reference);
-      const store = createStore(this.config, this.logger, secret, this.#vault);
+      const store = await createStore(this.config, this.logger, secret, this.#vault);
       await store.open();
       this.#store = store;
     }

@@ -82,7 +82,7 @@ export class DoctorContext {
 
   async #openStore(): Promise<CredentialStore> {
     const vault = storeNeedsVault(this.config()) ? await this.startedVaults() : undefined;
-    const store = createStore(
+    const store = await createStore(
       this.config(),
       silentLogger,
       async (reference) => {

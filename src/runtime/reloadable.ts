@@ -36,12 +36,16 @@ export class ReloadableRuntime implements PluginRuntime {
   #vaultKey: string;
   #stopListening: () => void;
 
-  constructor(config: Config, logger: Logger, timings?: Timings) {
+  static async create(config: Config, logger: Logger, timings?: Timings): Promise<ReloadableRuntime> {
+    return new ReloadableRuntime(config, logger, await Runtime.create(config, logger, timings), timings);
+  }
+
+  private constructor(config: Config, logger: Logger, runtime: Runtime, timings: Timings | undefined) {
     this.logger = logger;
     this.logOnce = createLogOnce(logger);
     this.#config = config;
     this.#timings = timings;
-    this.#current = new Runtime(config, logger, timings);
+    this.#current = runtime;
     this.#vaultKey = vaultIdentity(config);
     this.#stopListening = this.#current.store.onChange((change) => this.#announce(change));
   }
@@ -66,7 +70,7 @@ export class ReloadableRuntime implements PluginRuntime {
     const old = this.#current;
     const vaultKey = vaultIdentity(config);
     const keepVault = old.vault !== undefined && vaultKey === this.#vaultKey;
-    const next = new Runtime(config, this.logger, this.#timings, keepVault ? old.vault : undefined);
+    const next = await Runtime.create(config, this.logger, this.#timings, keepVault ? old.vault : undefined);
     next.actedUpon = old.actedUpon;
     try {
       await next.start();

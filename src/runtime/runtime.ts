@@ -31,7 +31,7 @@ import type { Config } from './config.ts';
 import { PepperKeeper, type PepperKeeperDeps } from './pepper-keeper.ts';
 import { isApartFromOwn, loadPeppers, peppersNeedVault, withCurrentPeppers } from './peppers.ts';
 import { Presence } from './presence.ts';
-import { createStore } from './stores.ts';
+import { createStore, type ReadSecret } from './stores.ts';
 
 export const MAX_CONSUMERS = 100_000;
 const PEPPER_RETRY_MS = 1000;
@@ -113,7 +113,27 @@ export class Runtime implements PluginRuntime {
   #notReady: HkaError = new HkaError('HKA_VAULT_UNAVAILABLE', 'the pepper has not been read from Vault yet');
 
   /** `vault`: that of a former runtime under the same configuration, with its log-in and all that it has read. */
-  constructor(config: Config, logger: Logger, timings?: Timings, vault?: Vaults) {
+  static async create(
+    config: Config,
+    logger: Logger,
+    timings?: Timings,
+    vault: Vaults | undefined = connectVault(config, logger, timings),
+  ): Promise<Runtime> {
+    const readSecret: ReadSecret = (reference) => runtime.#field(reference);
+    const store = await createStore(config, logger, readSecret, vault, timings);
+    const runtime = new Runtime(config, logger, { store, vault, timings });
+    return runtime;
+  }
+
+  private constructor(
+    config: Config,
+    logger: Logger,
+    parts: {
+      readonly store: CredentialStore;
+      readonly vault: Vaults | undefined;
+      readonly timings: Timings | undefined;
+    },
+  ) {
     this.#config = config;
     this.#pepperConfig = config;
     this.logger = logger;
@@ -123,8 +143,9 @@ export class Runtime implements PluginRuntime {
       this.clock,
     );
     this.throttle = new GuessThrottle(config.throttle, this.clock);
-    this.vault = vault ?? connectVault(config, logger, timings);
-    this.store = createStore(config, logger, (reference) => this.#field(reference), this.vault, timings);
+    const { timings } = parts;
+    this.vault = parts.vault;
+    this.store = parts.store;
     this.hasher = createHasher(config);
     if (timings !== undefined) this.hasher.onComputed = (ms) => timings.argon2(ms);
   }

@@ -22,7 +22,7 @@ let deadlineMs = 5000;
 async function start(): Promise<ReadonlyMap<string, PluginDefinition>> {
   const config = loadConfig(findConfigFile(undefined));
   deadlineMs = config.server.eventDeadlineMs;
-  const runtime = new Runtime(config, createLogger(config.log.level));
+  const runtime = await Runtime.create(config, createLogger(config.log.level));
   await runtime.start();
   return new Map(createPlugins(runtime).map((plugin) => [plugin.name, plugin]));
 }

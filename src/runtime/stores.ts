@@ -1,4 +1,7 @@
-/** The credential store that the configuration names. Passwords come from files that nobody else may read, or from Vault. */
+/**
+ * The credential store that the configuration names. Passwords come from files that nobody else may read, or from Vault.
+ * Each type's code is loaded when it is asked for: a command on a file has no use for the libraries of three databases.
+ */
 import { isAbsolute } from 'node:path';
 import { parsePhc } from '../keys/phc.ts';
 import { readPrivateFile } from '../lib/atomic-file.ts';
@@ -6,13 +9,9 @@ import { HkaError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { readText } from '../lib/read-text.ts';
 import { Secret } from '../lib/secret.ts';
-import { openFileStore } from '../store/file/file-store.ts';
 import type { SqlEngine } from '../store/sql/engine.ts';
-import { PostgresEngine, type PostgresOptions } from '../store/sql/postgres.ts';
-import { openSqlStore } from '../store/sql/sql-store.ts';
-import { SqliteEngine } from '../store/sql/sqlite.ts';
+import type { PostgresOptions } from '../store/sql/postgres.ts';
 import type { CredentialStore, StoreObservers } from '../store/store.ts';
-import { openVaultStore } from '../store/vault/vault-store.ts';
 import { parseReference, type FieldReference } from '../vault/reference.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Config } from './config.ts';
@@ -25,17 +24,21 @@ const MIN_POLL_MS = 50;
 const VAULT_POLL_MS = 500;
 
 /** `vault` is used once the store is opened, and must have been started by then. */
-export function createStore(
+export async function createStore(
   config: Config,
   logger: Logger,
   readSecret: ReadSecret,
   vault: Vault | undefined,
   observers?: StoreObservers,
-): CredentialStore {
+): Promise<CredentialStore> {
   const checkHash = (phc: string): void => void parsePhc(phc);
   const { type, path = '', pollMs, vault: place } = config.store;
-  if (type === 'file') return openFileStore({ path, pollMs, logger, checkHash });
+  if (type === 'file') {
+    const { openFileStore } = await import('../store/file/file-store.ts');
+    return openFileStore({ path, pollMs, logger, checkHash });
+  }
   if (type === 'vault') {
+    const { openVaultStore } = await import('../store/vault/vault-store.ts');
     return openVaultStore({
       records: () => {
         if (vault !== undefined && place !== undefined) return vault.records(place);
@@ -47,8 +50,9 @@ export function createStore(
       checkHash,
     });
   }
+  const { openSqlStore } = await import('../store/sql/sql-store.ts');
   return openSqlStore({
-    engine: createSqlEngine(config, logger, readSecret),
+    engine: await createSqlEngine(config, logger, readSecret),
     logger,
     checkHash,
     ...(observers === undefined ? {} : { observers }),
@@ -65,15 +69,18 @@ export function storeNeedsVault(config: Config): boolean {
  * `create`: makes SQLite's file when there is none. `minTimeoutMs`: for what may take longer than a look-up. Throws HKA_USAGE where the store has no SQL, HKA_CONFIG_INVALID for a
  * certificate that can't be read.
  */
-export function createSqlEngine(
+export async function createSqlEngine(
   config: Config,
   logger: Logger,
   readSecret: ReadSecret,
   { create = false, minTimeoutMs = 0 }: { readonly create?: boolean; readonly minTimeoutMs?: number } = {},
-): SqlEngine {
+): Promise<SqlEngine> {
   const { type, path = '', pollMs, postgres } = config.store;
   // A look costs microseconds; nothing else tells of other processes' changes.
-  if (type === 'sqlite') return new SqliteEngine({ path, pollMs: Math.min(pollMs, MIN_POLL_MS), create });
+  if (type === 'sqlite') {
+    const { SqliteEngine } = await import('../store/sql/sqlite.ts');
+    return new SqliteEngine({ path, pollMs: Math.min(pollMs, MIN_POLL_MS), create });
+  }
   if (type !== 'postgres' || postgres === undefined) {
     throw new HkaError(
       'HKA_USAGE',
@@ -81,6 +88,7 @@ export function createSqlEngine(
     );
   }
   const { host, port, database, user, schema, maxConnections, timeoutMs } = postgres;
+  const { PostgresEngine } = await import('../store/sql/postgres.ts');
   return new PostgresEngine({
     host,
     port,

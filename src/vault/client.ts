@@ -9,10 +9,13 @@
  * Invariant: a call sends the token it was given, or none; no error carries anything that was sent or received, except
  * phrases from a fixed list.
  */
-import nodeVault from 'node-vault';
+import { createRequire } from 'node:module';
+import type NodeVault from 'node-vault';
 import { HkaError, isHkaError } from '../lib/errors.ts';
 import type { Secret } from '../lib/secret.ts';
 import { isObject, type Reply, type VaultTransport } from './transport.ts';
+
+const require = createRequire(import.meta.url);
 
 export type VaultBody = Readonly<Record<string, unknown>>;
 
@@ -52,6 +55,8 @@ export class VaultClient {
 
   constructor(transport: VaultTransport, namespace = '') {
     this.#transport = transport;
+    // Loaded at its first use: most commands and many servers have no Vault, and it costs a tenth of a second.
+    const nodeVault = require('node-vault') as typeof NodeVault;
     this.#client = nodeVault({
       endpoint: transport.origin,
       debug: () => undefined,

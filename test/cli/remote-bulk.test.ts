@@ -32,7 +32,13 @@ test.beforeEach(async () => {
     return output.includes('"listening"');
   });
 });
+const proxies = new Set<Server>();
 test.afterEach(async () => {
+  for (const server of proxies) {
+    server.close();
+    server.closeAllConnections();
+  }
+  proxies.clear();
   const gone = new Promise((done) => admin.once('exit', done));
   admin.kill('SIGTERM');
   await gone;
@@ -92,10 +98,8 @@ test('each row gets a key, a second run makes nothing, and both say what they sa
   assert.not.match(readFileSync(join(installation.folder, 'audit.log'), 'utf8'), results()[0]?.key ?? 'none');
 });
 
-/** Passes requests on to the admin service, and does with each answer what `deliver` says. */
-async function proxy(
-  deliver: (count: number, path: string) => boolean,
-): Promise<{ server: Server; address: string }> {
+/** Passes requests on to the admin service, and does with each answer what `deliver` says. Gives its address. */
+async function proxy(deliver: (count: number, path: string) => boolean): Promise<string> {
   let count = 0;
   const server = createServer((incoming, response) => {
     const { method = '', url: path = '', headers } = incoming;
@@ -112,12 +116,15 @@ async function proxy(
     incoming.pipe(onward);
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  return { server, address: `http://127.0.0.1:${(server.address() as { port: number }).port}` };
+  proxies.add(server);
+  return `http://127.0.0.1:${(server.address() as { port: number }).port}`;
 }
 
 test('answers that are lost, once and again, leave one credential and one good key for each row', async () => {
   rows(12);
-  const { server, address } = await proxy((count) => count % 5 !== 3);
+  // Not for ever: in which place of a run the lost answer falls could repeat itself.
+  const lost = [3, 8, 13, 21];
+  const address = await proxy((count) => !lost.includes(count));
   let runs = 0;
   let finished: CommandResult;
   do {
@@ -131,7 +138,6 @@ test('answers that are lost, once and again, leave one credential and one good k
   assert.is(finished.status, 0, finished.stderr);
   assert.ok(runs > 1, 'it was interrupted');
   await assertOneEach(12, [0, 2, 11]);
-  server.close();
 });
 
 test('killed at any moment and run again, each row has exactly one key', async () => {
@@ -155,14 +161,13 @@ test('killed at any moment and run again, each row has exactly one key', async (
 
 test('a run is not gone on with on another service, or with a note that is none', async () => {
   rows(3);
-  const { server, address } = await proxy(() => false);
+  const address = await proxy(() => false);
   assert.is((await bulk(address)).status, 5);
   const other = await bulk();
   assert.is(other.status, 2);
   assert.match(other.stderr, 'begun with another --admin-url');
   writeFileSync(`${out}.run`, '{}', { mode: 0o600 });
   assert.match((await bulk()).stderr, 'no note of a bulk issue');
-  server.close();
 });
 
 test('a row that is refused is named, those before it are done, and mended it goes on', async () => {

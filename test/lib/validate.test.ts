@@ -1,7 +1,11 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import * as assert from 'uvu/assert';
 import { serverConfigSchema } from '../../src/generated/schemas.ts';
 import type { HkaError } from '../../src/lib/errors.ts';
 import { throwViolations, violationsOf } from '../../src/lib/validate.ts';
+import { ROOT } from '../helpers/installation.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('validation');
@@ -15,6 +19,18 @@ test('a minimal configuration is valid, and its defaults are filled in', () => {
   assert.equal(violationsOf(serverConfigSchema, config), []);
   assert.is((config['server'] as { event_deadline_ms: number }).event_deadline_ms, 5000);
   assert.is((config['argon2'] as { memory_kib: number }).memory_kib, 19_456);
+});
+
+test('each schema is one by its meta-schema, which is not checked at run time', () => {
+  const folder = join(ROOT, 'schemas');
+  const names = readdirSync(folder);
+  assert.ok(names.length >= 6, names.join());
+  for (const name of names) {
+    const ajv = new Ajv2020({ allErrors: true });
+    const isSchema = ajv.validateSchema(JSON.parse(readFileSync(join(folder, name), 'utf8')) as object);
+    assert.is(isSchema, true, `${name}: ${ajv.errorsText()}`);
+  }
+  assert.is(new Ajv2020().validateSchema({ type: 'sting' }), false, 'what is none is told');
 });
 
 test('every violation names its path, what was found and what is allowed', () => {

@@ -10,7 +10,7 @@ const test = suite('runtime');
 
 test('peppers that arrive after it was closed are not taken into use', async () => {
   const installation = await install();
-  const runtime = new Runtime(loadConfig(installation.config), silentLogger);
+  const runtime = await Runtime.create(loadConfig(installation.config), silentLogger);
   try {
     const { store } = runtime;
     let release: () => void = () => undefined;

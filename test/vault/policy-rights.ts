@@ -353,7 +353,7 @@ const gateway =
     if (rehash) await place.entry('DELETE', 'metadata/peppers');
     const log = keepLog();
     const config = loadConfig(place.config);
-    let runtime = new Runtime(config, log);
+    let runtime = await Runtime.create(config, log);
     const gateways = async (): Promise<string[]> => {
       const { body } = await place.entry('LIST', 'metadata/gateways');
       return (body as { data?: { keys?: string[] } }).data?.keys ?? [];
@@ -371,7 +371,7 @@ const gateway =
     const restart = async (meanwhile: () => Promise<unknown>): Promise<void> => {
       await runtime.close();
       await meanwhile();
-      runtime = new Runtime(config, log);
+      runtime = await Runtime.create(config, log);
       await runtime.start();
     };
     const use = async (at: number): Promise<void> => {
