@@ -1,8 +1,9 @@
 /** The command line as a program: what it prints, where, with which status, and what it leaves on disk. */
+import { spawn } from 'node:child_process';
 import { chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { hka, install, type Installation } from '../helpers/installation.ts';
+import { CLI, hka, install, type Installation } from '../helpers/installation.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('command line');
@@ -32,6 +33,28 @@ test('dump prints pure JSON for Kong, without configuration', async () => {
     [{ Name: 'hashed-key-auth', Priority: 1250, Phases: ['access'] }],
   );
 });
+
+test('output that nobody reads to its end is no fault: what was asked for is done, and the status tells', async () => {
+  const { installation: own, ended } = await unread();
+  try {
+    assert.equal(ended, { status: 141, stderr: '' });
+    assert.is((JSON.parse((await own.run(['keys', 'list', '--json'])).stdout) as { data: [] }).data.length, 1);
+  } finally {
+    await own.dispose();
+  }
+});
+
+/** Issues a key to a reader that is gone. */
+async function unread(): Promise<{ installation: Installation; ended: { status: number; stderr: string } }> {
+  const own = await install();
+  const args = [CLI, 'keys', 'create', '--consumer', 'alice', '--json', '--config', own.config];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  child.stdout.destroy();
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const status = await new Promise<number>((done) => child.once('close', (code) => done(code ?? -1)));
+  return { installation: own, ended: { status, stderr } };
+}
 
 test('each plugin has a dump of its own, the only one in it; one for the stock server differs in its protocol', async () => {
   for (const [name, priority, phase] of [
