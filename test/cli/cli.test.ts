@@ -38,7 +38,10 @@ test('output that nobody reads to its end is no fault: what was asked for is don
   const { installation: own, ended } = await unread();
   try {
     assert.equal(ended, { status: 141, stderr: '' });
-    assert.is((JSON.parse((await own.run(['keys', 'list', '--json'])).stdout) as { data: [] }).data.length, 1);
+    assert.is(
+      (JSON.parse((await own.run(['keys', 'list', '--json'])).stdout) as { data: [] }).data.length,
+      1,
+    );
   } finally {
     await own.dispose();
   }
