@@ -1,4 +1,5 @@
 /** `pepper status|rotate|retire` on files, and on one secret of a real Vault, while gateways serve. */
+import { spawn } from 'node:child_process';
 import {
   appendFileSync,
   chownSync,
@@ -15,7 +16,7 @@ import * as assert from 'uvu/assert';
 import { generatePepperText } from '../../src/keys/pepper.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { outcomeOf } from '../helpers/gateway-outcome.ts';
-import { hka, install, type Installation } from '../helpers/installation.ts';
+import { CLI, hka, install, type Installation } from '../helpers/installation.ts';
 import { suite } from '../helpers/suite.ts';
 import { startVault, vaultAbsence, type VaultServer } from '../helpers/vault-server.ts';
 
@@ -288,6 +289,57 @@ withVault('killed between the two writes, a rotation is seen as staged and gone 
   for (const result of both) assert.is(result.status, 0, result.stderr);
   assert.equal(await fields(server), { ...was, '2': left, current: '2' });
 });
+
+withVault(
+  'killed again and again while several workers serve, it ends with one new version, and no key is ever refused',
+  async () => {
+    installation.setServer('workers: 2');
+    const old = await installation.issue('alice');
+    const { server, admin } = await moveToVault();
+    const served = await installation.serve();
+    assert.is(served.workers().length, 2);
+    const outcomes = new Map<string, number>();
+    let rotating = true;
+    const traffic = (async () => {
+      while (rotating) {
+        const seen = await outcome(old.key);
+        outcomes.set(seen, (outcomes.get(seen) ?? 0) + 1);
+      }
+    })();
+    try {
+      // Before anything is written, once it is staged, and while it waits for the gateways.
+      const moments: (() => Promise<unknown>)[] = [
+        () => eventually('it runs', () => existsSync(join(installation.folder, 'audit.log'))),
+        () => eventually('it is staged', async () => (await fields(server))['next'] === '2'),
+        () =>
+          eventually('a gateway has read it', () => served.output().includes('its versions have changed')),
+      ];
+      for (const moment of moments) {
+        const child = spawn(process.execPath, [CLI, 'pepper', 'rotate', '--config', admin], {
+          stdio: 'ignore',
+        });
+        const gone = new Promise((done) => child.once('exit', done));
+        await moment();
+        child.kill('SIGKILL');
+        await gone;
+        assert.is((await fields(server))['current'], '1', 'it is not the current one yet');
+      }
+      const last = await hka(['pepper', 'rotate', '--json', '--config', admin]);
+      assert.is(last.status, 0, last.stderr);
+      assert.equal(Object.keys(await fields(server)).toSorted(), ['1', '2', 'current']);
+      assert.is((await fields(server))['current'], '2');
+      const fresh = (await hka(['keys', 'create', '--consumer', 'alice', '--config', admin])).stdout.trim();
+      // New connections go to either worker.
+      for (let count = 0; count < 6; count += 1) assert.is(await outcome(fresh), 'admitted');
+    } finally {
+      rotating = false;
+      await traffic;
+    }
+    assert.equal([...outcomes.keys()], ['admitted']);
+    assert.ok((outcomes.get('admitted') ?? 0) > 20);
+    assert.is((await hka(['audit-log', 'verify', '--config', admin])).status, 0);
+  },
+);
 
 withVault(
   'a gateway that can not read a new version answers 503 for its keys, not 401, and recovers at once',

@@ -48,9 +48,9 @@ async function event(presented: string): Promise<EventResult> {
   return result;
 }
 
-async function startInstance(): Promise<number> {
+async function startInstance(name = 'hashed-key-auth'): Promise<number> {
   const peer = await PluginSocket.open(installation.socket);
-  const instance = await peer.start('hashed-key-auth', {});
+  const instance = await peer.start(name, {});
   peer.close();
   return instance ?? 0;
 }
@@ -101,7 +101,7 @@ test(`${SECONDS} s of random, half, empty, wrongly typed and oversized messages 
       while (performance.now() < until) {
         if (before === 0 && performance.now() > warm) before = memoryMib(pids);
         const seed = random(2 ** 31);
-        const instance = sessions % 50 === 0 ? await startInstance() : known;
+        const instance = sessions % 50 === 0 ? await startInstance(PLUGINS[sessions % 3]) : known;
         known = instance;
         sessions += 1;
         const writes = session(seed, instance);
@@ -118,5 +118,6 @@ test(`${SECONDS} s of random, half, empty, wrongly typed and oversized messages 
   await eventually('memory is given back', () => memoryMib(pids) < before + GROWTH_MIB);
 });
 let known = 0;
+const PLUGINS = ['hashed-key-auth', 'vault-upstream-watch', 'hashed-key-auth'];
 
 test.run();

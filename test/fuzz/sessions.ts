@@ -31,7 +31,7 @@ const call = (command: string, message: Record<string, unknown>, sequence = 7): 
   encode('RpcCall', { sequence, [command]: message });
 
 /** What a correct peer would send; `instance` is a running one. Only wrong keys are ever presented. */
-function validMessages(instance: number): Buffer[] {
+function validMessages(instance: number, random: Random): Buffer[] {
   const reply = ({ type, message }: { type: string; message: object }): Buffer => encode(type, message);
   return [
     call('cmd_get_plugin_names', {}),
@@ -44,10 +44,17 @@ function validMessages(instance: number): Buffer[] {
       name: 'hashed-key-auth',
       config: '{"key_names":5,"upstream_secrets":[{}]}',
     }),
+    call('cmd_start_instance', { name: 'vault-upstream-watch', config: '{}' }),
+    call('cmd_start_instance', {
+      name: 'vault-upstream-secrets',
+      config: '{"upstream_secrets":[{"header":"x","reference":"vault://a/b#c"}]}',
+    }),
     call('cmd_get_instance_status', { instance_id: instance }),
     call('cmd_close_instance', { instance_id: 5 }),
     call('cmd_handle_event', { instance_id: instance, event_name: 'access' }),
     call('cmd_handle_event', { instance_id: -1, event_name: 'access' }),
+    call('cmd_handle_event', { instance_id: instance, event_name: 'log' }),
+    call('cmd_handle_event', { instance_id: instance + random(4), event_name: 'log' }),
     reply(
       headersReply({ apikey: 'wrong', 'content-type': 'application/json' }) ?? {
         type: 'String',
@@ -97,7 +104,7 @@ function randomBytes(length: number, random: Random): Buffer {
 /** The writes of one session. */
 export function session(seed: number, instance: number): Buffer[] {
   const random = seeded(seed);
-  const valid = validMessages(instance);
+  const valid = validMessages(instance, random);
   const writes: Buffer[] = [];
   // Most begin as Kong does, so that they get past the first look.
   if (random(4) > 0) writes.push(frame(valid[6] ?? Buffer.alloc(0)));

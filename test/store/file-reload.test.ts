@@ -11,7 +11,7 @@ import {
 import { dirname, join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { formatCredentials } from '../../src/store/file/emit.ts';
-import type { CredentialRecord } from '../../src/store/record.ts';
+import { indexToken, type CredentialRecord } from '../../src/store/record.ts';
 import type { CredentialStore, StoreChange } from '../../src/store/store.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { suite } from '../helpers/suite.ts';
@@ -63,6 +63,34 @@ test('takes a file that was renamed into place, again and again', () =>
       await eventually('all are there', async () => (await collect(store)).length === records.length);
     }
     assert.equal(await collect(store), records);
+  }));
+
+test('finds a credential that was written this very moment, issued or imported, before any notice of it', () =>
+  using(async ({ store, path }) => {
+    const [issued, imported] = [issuedRecord(), importedRecord(8, '0f')];
+    assert.is(await store.findByPublicId(publicIdOf(issued)), undefined);
+    await eventually('a look is allowed again', async () => {
+      // Synchronously: the loop has no turn in which a notice could arrive.
+      replaceByRename(path, formatCredentials([issued, imported]));
+      const found = await store.findByPublicId(publicIdOf(issued));
+      if (found === undefined) replaceByRename(path, formatCredentials([]));
+      return found !== undefined;
+    });
+    assert.is((await store.findByIndex([indexToken(8, '0f')], 4))[0]?.id, imported.id);
+  }));
+
+test('keys that are nowhere do not keep the file being read', () =>
+  using(async ({ store, path }) => {
+    const unknown = issuedRecord();
+    const text = formatCredentials(Array.from({ length: 500 }, () => issuedRecord()));
+    const bytesRead = (): number => Number(/rchar: (\d+)/.exec(readFileSync('/proc/self/io', 'utf8'))?.[1]);
+    // Just written, it is read at each look, since its time says nothing yet.
+    replaceByRename(path, text);
+    const [before, began] = [bytesRead(), performance.now()];
+    for (let count = 0; count < 5000; count += 1) await store.findByPublicId(publicIdOf(unknown));
+    const reads = (bytesRead() - before) / text.length;
+    const allowed = 3 + (performance.now() - began) / 10;
+    assert.ok(reads > 0.9 && reads < allowed, `${reads} reads, ${allowed} allowed`);
   }));
 
 test('takes a file in any YAML layout', () =>

@@ -242,6 +242,13 @@ withPostgres(
       const error = await rejection('HKA_STORE_WRITE_FAILED', work);
       assert.match(error.message, /permission denied.*db roles/);
     };
+    const check = 'ab'.repeat(16);
+    assert.equal(
+      await store.notePepper('3', check),
+      { check, retired: false },
+      'a version it is the first to use',
+    );
+    await denied(store.retirePepper('3', check, true));
     await denied(store.insert([issuedRecord()]));
     await denied(store.update(record.id, { expiresAt: null }));
     await denied(store.update(record.id, { name: 'x' }));

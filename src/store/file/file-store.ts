@@ -65,6 +65,9 @@ export interface FileStoreOptions {
 /** Texts that are remembered by their digests. */
 const KEPT_VERSIONS = 1000;
 const LOOK_MS = 20;
+/** Between looks that keys which are not known cause, and for how long each of them waits. */
+const MIN_BETWEEN_LOOKS_MS = 10;
+const MAX_LOOK_MS = 250;
 /** Attempts at a write whose file is changed, each time, by a program that does not know the lock. */
 const WRITE_ATTEMPTS = 5;
 
@@ -101,6 +104,9 @@ class FileStore implements CredentialStore {
   #problem: { readonly message: string; readonly digest: string | undefined } | undefined;
   #watcher: FileWatcher | undefined;
   #refreshing: Promise<void> | undefined;
+  #looking: Promise<void> | undefined;
+  /** When a key that is not known may cause a look at the file again. */
+  #nextLook = 0;
   #refreshAgain = false;
   readonly #writes = new WriteQueue<Draft>({
     commit: (batch) => withFileLock(this.#options.path, (lock) => this.#writeBatch(batch, lock)),
@@ -157,10 +163,16 @@ class FileStore implements CredentialStore {
   }
 
   async findByPublicId(publicId: string): Promise<CredentialRecord | undefined> {
+    const found = this.#current().findByPublicId(publicId);
+    if (found !== undefined) return found;
+    await this.#lookForNew();
     return this.#current().findByPublicId(publicId);
   }
 
   async findByIndex(tokens: readonly string[], limit: number): Promise<readonly CredentialRecord[]> {
+    const found = this.#current().findByIndex(tokens, limit);
+    if (found.length > 0) return found;
+    await this.#lookForNew();
     return this.#current().findByIndex(tokens, limit);
   }
 
@@ -233,6 +245,26 @@ class FileStore implements CredentialStore {
   #current(): Snapshot {
     if (this.#open) return this.#snapshot;
     throw new HkaError('HKA_STORE_UNAVAILABLE', `the credentials file ${this.#options.path} is not open`);
+  }
+
+  /**
+   * A key that was issued a moment ago is good at its first use, though no notice of it has come yet. Bounded, so that wrong
+   * keys can't keep the file being read: a tenth of the time goes into this, and a look that hangs is not waited for.
+   */
+  async #lookForNew(): Promise<void> {
+    const began = performance.now();
+    if (this.#looking === undefined && began < this.#nextLook) return;
+    this.#looking ??= this.#refresh().finally(() => {
+      const now = performance.now();
+      this.#nextLook = now + Math.max(MIN_BETWEEN_LOOKS_MS, 9 * (now - began));
+      this.#looking = undefined;
+    });
+    const look = this.#looking;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((done) => {
+      timer = setTimeout(done, MAX_LOOK_MS).unref();
+    });
+    await Promise.race([look, late]).finally(() => clearTimeout(timer));
   }
 
   /** Looks at the file. Calls that come while one is at work are answered by one more look. */
