@@ -9,6 +9,7 @@
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
 import type { Clock } from '../lib/clock.ts';
 import { HkaError } from '../lib/errors.ts';
+import { pepperRetired } from '../store/changes.ts';
 import { keysOf } from '../store/record.ts';
 import type { CredentialStore, PepperNote } from '../store/store.ts';
 import type { PepperRing, PepperVersion } from './pepper.ts';
@@ -23,12 +24,7 @@ export async function notePepper(store: CredentialStore, pepper: PepperVersion):
   if (known === undefined && (await hasRecords(store, id))) throw unverified(id);
   const { check, retired } = known ?? (await store.notePepper(id, pepper.check));
   if (check !== pepper.check) throw mismatch([id]);
-  if (!retired) return;
-  throw new HkaError(
-    'HKA_PEPPER_RETIRED',
-    `pepper version "${id}" was retired, so nothing may be made under it any more; it is still the current one here: give this machine the versions that the others use`,
-    { details: { version: id } },
-  );
+  if (retired) throw pepperRetired(id);
 }
 
 async function hasRecords(store: CredentialStore, id: string): Promise<boolean> {

@@ -6,6 +6,22 @@ import { HkaError } from '../lib/errors.ts';
 import type { CredentialRecord } from './record.ts';
 import type { CredentialPatch, HashReplacement, KeyRotation } from './store.ts';
 
+/**
+ * For every new hash, in the transaction that writes it: who has asked before may have waited for a hasher since. `retired`:
+ * the versions that are. Throws HKA_PEPPER_RETIRED.
+ */
+export function assertNoneRetired(retired: ReadonlySet<string>, peppers: Iterable<string>): void {
+  for (const id of peppers) if (retired.has(id)) throw pepperRetired(id);
+}
+
+export function pepperRetired(id: string): HkaError {
+  return new HkaError(
+    'HKA_PEPPER_RETIRED',
+    `pepper version "${id}" was retired, so nothing may be made under it any more; it is still the current one here: give this machine the versions that the others use`,
+    { details: { version: id } },
+  );
+}
+
 /** Throws HKA_CONFLICT. */
 export function assertVersion(record: CredentialRecord, expected: number | undefined): void {
   if (expected === undefined || record.version === expected) return;

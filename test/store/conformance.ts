@@ -773,7 +773,7 @@ export function storeConformance(
     await store.retirePepper('2', two, true);
     const second = await another();
     assert.equal(await second.notePepper('1', two), { check: one, retired: true });
-    const record = issuedRecord();
+    const record = issuedRecord({ pepper: '3' });
     await store.insert([record]);
     await store.remove(record.id);
     const marked = [
@@ -784,6 +784,30 @@ export function storeConformance(
     await store.retirePepper('1', one, false);
     assert.equal((await (await another()).pepperChecks()).get('1'), { check: one, retired: false });
   });
+
+  on(
+    'makes nothing under a pepper version that was retired since it was asked for',
+    async ({ store, another }) => {
+      const check = '0123456789abcdef'.repeat(2);
+      const record = issuedRecord({ pepper: '1' });
+      await store.insert([record]);
+      const second = await another();
+      await second.retirePepper('2', check, true);
+      const { id, hash: oldHash, lookup } = record;
+      const fresh = issuedRecord({ pepper: '2' });
+      for (const work of [
+        () => store.insert([issuedRecord({ pepper: '1' }), fresh]),
+        () => store.rotate(id, { ...keyOf(fresh), previousUntil: undefined }),
+        () => store.replaceHash({ id, oldHash, newHash: fakeHash(), pepper: '2', lookup }),
+      ]) {
+        await rejection('HKA_PEPPER_RETIRED', work());
+      }
+      assert.equal(await collect(await another()), [record]);
+      assert.is((await store.update(id, { name: 'x' })).name, 'x', 'what makes no hash goes on');
+      await second.retirePepper('2', check, false);
+      await store.insert([fresh]);
+    },
+  );
 
   on('of several who note a pepper version at once, all are told the same', async ({ store, another }) => {
     const second = await another();

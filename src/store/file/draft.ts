@@ -4,8 +4,8 @@
  *
  * Invariant: a draft only ever holds records that the file format takes; what a caller hands in is not trusted to.
  */
-import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
-import { publicIdsOf, type CredentialRecord } from '../record.ts';
+import { assertNoneRetired, assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
+import { keysOf, publicIdsOf, type CredentialRecord } from '../record.ts';
 import type { CredentialPatch, HashReplacement, KeyRotation, PepperNote } from '../store.ts';
 import { assertStorable } from '../storable.ts';
 import type { CheckHash } from './format.ts';
@@ -18,9 +18,10 @@ export class Draft {
   readonly #publicIds = new Map<string, string>();
   #changed = false;
 
-  constructor(base: Snapshot, checkHash: CheckHash) {
+  /** `peppers`: where they are not in the snapshot. */
+  constructor(base: Snapshot, checkHash: CheckHash, peppers: ReadonlyMap<string, PepperNote> = base.peppers) {
     this.records = new Map(base.records);
-    this.peppers = new Map(base.peppers);
+    this.peppers = new Map(peppers);
     this.#checkHash = checkHash;
     for (const record of base.records.values()) this.#note(record);
   }
@@ -41,6 +42,7 @@ export class Draft {
         publicIds.add(publicId);
       }
     }
+    this.#assertNoneRetired(records.flatMap((record) => keysOf(record).map(({ pepper }) => pepper)));
     this.#put(records);
   }
 
@@ -53,6 +55,7 @@ export class Draft {
   rotate(id: string, rotation: KeyRotation, expectedVersion?: number): CredentialRecord {
     const old = this.#existing(id);
     assertVersion(old, expectedVersion);
+    this.#assertNoneRetired([rotation.pepper]);
     return this.#replace(rotated(old, rotation));
   }
 
@@ -67,6 +70,7 @@ export class Draft {
   replaceHash(replacement: HashReplacement): boolean {
     const old = this.records.get(replacement.id);
     if (old === undefined || old.hash !== replacement.oldHash) return false;
+    this.#assertNoneRetired([replacement.pepper]);
     this.#replace(rehashed(old, replacement));
     return true;
   }
@@ -85,6 +89,11 @@ export class Draft {
     if (known.retired === retired) return;
     this.peppers.set(id, { ...known, retired });
     this.#changed = true;
+  }
+
+  #assertNoneRetired(peppers: readonly string[]): void {
+    const retired = [...this.peppers].filter(([, note]) => note.retired).map(([id]) => id);
+    assertNoneRetired(new Set(retired), peppers);
   }
 
   #existing(id: string): CredentialRecord {

@@ -15,7 +15,7 @@ import {
   type GatewayRef,
   type GatewayState,
 } from '../acknowledgements.ts';
-import { assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
+import { assertNoneRetired, assertVersion, notFound, patched, rehashed, rotated, taken } from '../changes.ts';
 import type { CheckHash } from '../file/format.ts';
 import { ChangeListeners } from '../listeners.ts';
 import { endOf } from '../query.ts';
@@ -331,6 +331,10 @@ class SqlStore implements CredentialStore {
     const copies = assertStorable(records, this.#checkHash);
     await this.#change(
       async (db) => {
+        await assertNotRetired(
+          db,
+          copies.flatMap((record) => keysOf(record).map(({ pepper }) => pepper)),
+        );
         for (const part of parts(copies)) {
           await assertFree(db, part);
           await db.insertInto('credentials').values(part.map(rowOf)).execute();
@@ -408,14 +412,18 @@ class SqlStore implements CredentialStore {
   }
 
   retirePepper(id: string, check: string, retired: boolean): Promise<void> {
-    return this.#transaction(async (db) => {
-      await notePepper(db, id, check);
-      await db
-        .updateTable('pepper_checks')
-        .set({ retired: retired ? 1 : 0 })
-        .where('pepper', '=', id)
-        .execute();
-    });
+    // Among the numbered changes: before or after each record that is made, never in the middle.
+    return this.#change(
+      async (db) => {
+        await notePepper(db, id, check);
+        await db
+          .updateTable('pepper_checks')
+          .set({ retired: retired ? 1 : 0 })
+          .where('pepper', '=', id)
+          .execute();
+      },
+      { ids: [], added: false },
+    );
   }
 
   onChange(listener: (change: StoreChange) => void): () => void {
@@ -457,6 +465,7 @@ class SqlStore implements CredentialStore {
         const old = await existing(db, id);
         const [changed] = assertStorable([make(old)], this.#checkHash);
         if (changed === undefined) throw notFound(id);
+        if (changed.hash !== old.hash) await assertNotRetired(db, [changed.pepper]);
         const known = publicIdsOf(old);
         // Most changes bring no new key, and then nobody else can have its public id.
         if (publicIdsOf(changed).some((publicId) => !known.includes(publicId))) {
@@ -771,6 +780,17 @@ function idsOf(text: string | null): readonly string[] | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Throws HKA_PEPPER_RETIRED. */
+async function assertNotRetired(db: Transaction<Tables>, peppers: readonly string[]): Promise<void> {
+  const rows = await db
+    .selectFrom('pepper_checks')
+    .select('pepper')
+    .where('pepper', 'in', [...new Set(peppers)])
+    .where('retired', '<>', 0)
+    .execute();
+  assertNoneRetired(new Set(rows.map(({ pepper }) => pepper)), peppers);
 }
 
 async function notePepper(db: Transaction<Tables>, id: string, check: string): Promise<void> {

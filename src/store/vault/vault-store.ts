@@ -405,7 +405,7 @@ class VaultStore implements CredentialStore {
         return arrived.answers;
       }
       const base = await mirror.carryOut();
-      const draft = new Draft(base.snapshot, this.#options.checkHash);
+      const draft = new Draft(base.snapshot, this.#options.checkHash, (await readPeppers(kv)).notes);
       const answers = batch.map(({ apply }) => apply(draft));
       const { entries, added } = differences(base, draft);
       if (entries.length === 0) return answers;
