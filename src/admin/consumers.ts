@@ -49,6 +49,15 @@ export class KongConsumers implements ConsumerDirectory {
     return consumerOf(first);
   }
 
+  /** Of Kong, such as 3.9.3. Throws HKA_KONG_UNAVAILABLE. */
+  async version(): Promise<string> {
+    const answer = await this.#get('/');
+    const version =
+      typeof answer === 'object' && answer !== null && 'version' in answer ? answer.version : undefined;
+    if (typeof version === 'string' && /^\d+\.\d+/.test(version)) return version;
+    throw unusable('no version');
+  }
+
   async #get(path: string): Promise<unknown> {
     const token = this.#options.token?.();
     const headers = {

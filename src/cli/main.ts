@@ -27,6 +27,13 @@ const EXIT_CODES = `
 Exit status: 0 done, 1 internal fault, 2 wrong usage, 3 not found or not valid, 4 configuration or data at fault,
 5 store or Vault out of reach (try again), 6 conflict.`;
 
+interface DoctorFlags {
+  readonly pepperBackup: readonly string[];
+  readonly server: boolean;
+  readonly kongConf?: string;
+  readonly keyFile?: string;
+}
+
 interface AdminOptions extends CommonOptions {
   readonly adminUrl?: string;
   readonly tokenFile?: string;
@@ -450,7 +457,10 @@ function build(io: Io, finish: (code: number) => void): Command {
       program,
       'doctor',
       'look at every part of the installation and say what to do (exit status 1: a check fails)',
-      ['hashed-key-auth doctor', 'hashed-key-auth doctor --pepper-backup /mnt/safe/pepper --json'],
+      [
+        'hashed-key-auth doctor --kong-conf /etc/kong/kong.conf',
+        'hashed-key-auth doctor --pepper-backup /mnt/safe/pepper --json',
+      ],
     ),
   )
     .option(
@@ -459,10 +469,24 @@ function build(io: Io, finish: (code: number) => void): Command {
       collect,
       [],
     )
-    .action(async (options: CommonOptions & { pepperBackup: readonly string[] }) => {
+    .option('--no-server', 'leave out what a running plugin server is needed for: none is meant to run here')
+    .option(
+      '--kong-conf <file>',
+      'kong.conf of the Kong on this machine, to be checked; its query command is run',
+    )
+    .option('--key-file <file>', 'a file (0600) with a key that should be good, to be verified')
+    .action(async (options: CommonOptions & DoctorFlags) => {
       const { doctor } = await import('./doctor.ts');
       const output = new Output(io, options.json === true);
-      finish(await doctor(output, { configFile: options.config, pepperBackups: options.pepperBackup }));
+      finish(
+        await doctor(output, {
+          configFile: options.config,
+          pepperBackups: options.pepperBackup,
+          expectsServer: options.server,
+          kongConf: options.kongConf,
+          keyFile: options.keyFile,
+        }),
+      );
     });
 
   command(

@@ -1,15 +1,26 @@
 /** The parts of an installation that checks look at: each opened once, when first asked for. Closed at the end. */
 import type { PepperRing } from '../keys/pepper.ts';
+import { readPrivateFile } from '../lib/atomic-file.ts';
 import { HkaError } from '../lib/errors.ts';
 import { silentLogger } from '../lib/logger.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
+import { Secret } from '../lib/secret.ts';
+import { KongPeer } from '../migrate/kong-peer.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
 import { createStore, storeNeedsVault } from '../runtime/stores.ts';
 import type { CredentialStore } from '../store/store.ts';
 import { connectionsOf } from '../vault/connections.ts';
 import { createVaults, type Vaults } from '../vault/vaults.ts';
 
+/** Beyond the deadline of an event. */
+const PEER_TIMEOUT_MS = 10_000;
+
 export interface DoctorOptions {
+  /** Whether a plugin server is meant to run on this machine. */
+  readonly expectsServer: boolean;
+  readonly kongConf: string | undefined;
+  /** A file with a key that is said to be good. */
+  readonly keyFile: string | undefined;
   readonly configFile: string | undefined;
   /** Files that are said to be back-ups of peppers. */
   readonly pepperBackups: readonly string[];
@@ -17,15 +28,22 @@ export interface DoctorOptions {
 
 export class DoctorContext {
   readonly pepperBackups: readonly string[];
+  readonly expectsServer: boolean;
+  readonly kongConf: string | undefined;
+  readonly #keyFile: string | undefined;
   readonly #configFile: string | undefined;
   #config: Config | undefined;
   #vault: Vaults | undefined;
   #store: Promise<CredentialStore> | undefined;
   #peppers: Promise<PepperRing> | undefined;
+  #peer: KongPeer | undefined;
 
-  constructor({ configFile, pepperBackups }: DoctorOptions) {
-    this.#configFile = configFile;
-    this.pepperBackups = pepperBackups;
+  constructor(options: DoctorOptions) {
+    this.#configFile = options.configFile;
+    this.#keyFile = options.keyFile;
+    this.pepperBackups = options.pepperBackups;
+    this.expectsServer = options.expectsServer;
+    this.kongConf = options.kongConf;
   }
 
   /** Throws HKA_CONFIG_INVALID. */
@@ -69,7 +87,30 @@ export class DoctorContext {
     return this.#peppers;
   }
 
+  readonly storeAndPeppers = async (): Promise<{ store: CredentialStore; peppers: PepperRing }> => ({
+    store: await this.store(),
+    peppers: await this.peppers(),
+  });
+
+  /** Speaks to the running server as Kong does. */
+  kongPeer(): KongPeer {
+    this.#peer ??= new KongPeer(this.config().server.socket, PEER_TIMEOUT_MS);
+    return this.#peer;
+  }
+
+  /** Undefined where none was given. Throws HKA_USAGE. */
+  readKey(): Secret | undefined {
+    if (this.#keyFile === undefined) return undefined;
+    const lines = readPrivateFile(this.#keyFile, '--key-file', 'HKA_USAGE')
+      .split(/\r?\n/)
+      .filter((line) => line !== '');
+    const [key] = lines;
+    if (key !== undefined && lines.length === 1) return new Secret(key);
+    throw new HkaError('HKA_USAGE', `--key-file has ${lines.length} lines; one key on one line is allowed`);
+  }
+
   async close(): Promise<void> {
+    this.#peer?.close();
     const store = await this.#store?.catch(() => undefined);
     await store?.close();
     await this.#vault?.close();

@@ -24,6 +24,11 @@ export interface SocketFileOptions {
   readonly setting?: string;
 }
 
+/** Whether `name` is one that a socket is bound to before it is put in its place at `path`. */
+export function isNameBeside(name: string, path: string): boolean {
+  return name.startsWith(`${path}.`) && /^[0-9a-f]{6}~$/.test(name.slice(path.length + 1));
+}
+
 export class SocketFile {
   readonly #options: SocketFileOptions;
   readonly #logger: Logger;

@@ -20,6 +20,11 @@ export type PeerAnswer =
   /** What a client would get instead of the upstream's answer. */
   | { readonly kind: 'answered'; readonly status: number };
 
+export interface PluginInfo {
+  readonly name: string;
+  readonly version: string;
+}
+
 /** A consumer that Kong can name. */
 export type KnownConsumer = SourceConsumer & { readonly id: string };
 
@@ -76,6 +81,20 @@ export class KongPeer {
       else line.close();
       return answer;
     }
+  }
+
+  /** What the server says of the plugin. Throws HKA_SOCKET when nobody answers on the socket, or it knows no such plugin. */
+  async info(): Promise<PluginInfo> {
+    this.#instance ??= this.#start();
+    await this.#instance;
+    const line = this.#idle.pop() ?? (await Line.open(this.#path, this.#timeoutMs));
+    const info = await line.info();
+    if (info === undefined) {
+      line.close();
+      throw new HkaError('HKA_SOCKET', `the server at ${this.#path} does not describe ${PLUGIN}`);
+    }
+    this.#idle.push(line);
+    return info;
   }
 
   close(): void {
@@ -140,6 +159,22 @@ class Line {
 
   close(): void {
     this.#socket.destroy();
+  }
+
+  async info(): Promise<PluginInfo | undefined> {
+    this.#call(32, (body) => body.stringField(1, PLUGIN));
+    const reply = await this.#next();
+    if (reply === undefined) return undefined;
+    const reader = new WireReader(reply);
+    while (!reader.done) {
+      const tag = reader.tag();
+      if (tag === ((32 << 3) | BYTES)) {
+        const info = reader.bytes();
+        return { name: stringIn(new WireReader(info), 1), version: stringIn(new WireReader(info), 5) };
+      }
+      reader.skip(tag & 7);
+    }
+    return undefined;
   }
 
   /** The instance's id; undefined when it was refused. */

@@ -36,16 +36,17 @@ import { createStore, type ReadSecret } from './stores.ts';
 export const MAX_CONSUMERS = 100_000;
 const PEPPER_RETRY_MS = 1000;
 
+/** How many hashes the server computes at once. */
+export function hashConcurrency({ argon2 }: Config): number {
+  return argon2.concurrency === 0 ? Math.max(1, Math.floor(availableParallelism() / 2)) : argon2.concurrency;
+}
+
 export function createHasher(config: Config, concurrency?: number): KeyHasher {
   const { memoryKib, time, parallelism, queueMax, queueMaxAgeMs } = config.argon2;
-  const configured =
-    config.argon2.concurrency === 0
-      ? Math.max(1, Math.floor(availableParallelism() / 2))
-      : config.argon2.concurrency;
   return new KeyHasher(
     { memoryKib, time, parallelism },
     {
-      concurrency: concurrency ?? configured,
+      concurrency: concurrency ?? hashConcurrency(config),
       maxWaiting: queueMax,
       maxWaitMs: Math.min(queueMaxAgeMs, config.server.eventDeadlineMs / 2),
     },

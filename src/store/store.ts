@@ -139,6 +139,8 @@ export interface CredentialStore {
   /** Whether it was replaced; false when the hash had changed or the record was gone. */
   replaceHash(replacement: HashReplacement): Promise<boolean>;
 
+  /** The time by the clock of the database, in Unix milliseconds; absent where that is this machine's. */
+  serverTime?(): Promise<number>;
   /** The pepper versions (keys/pepper-checks.ts) that were noted, in the order in which that was done. */
   pepperChecks(): Promise<ReadonlyMap<string, PepperNote>>;
   /** Notes the check value of a version unless there is one, and gives what is there now. Durable when it returns. */

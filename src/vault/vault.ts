@@ -22,7 +22,7 @@ import { SecretReader } from './secret-reader.ts';
 import { VaultSession, type SessionStatus } from './session.ts';
 import { monotonicClock, systemTimers, type Random, type Timers } from './timers.ts';
 import { VaultTransit, type TransitPlace } from './transit.ts';
-import { VaultTransport } from './transport.ts';
+import { isObject, VaultTransport } from './transport.ts';
 
 export interface VaultConfig {
   /** Scheme, host and port, such as https://vault.internal:8200. */
@@ -107,6 +107,10 @@ export interface Vault {
   records(place: RecordsPlace): VaultRecords;
   /** A key of a Transit mount. */
   transit(place: TransitPlace): VaultTransit;
+  /** The time by Vault's clock, in Unix milliseconds, to the second. Undefined where a standby node does not tell. */
+  serverTime(): Promise<number | undefined>;
+  /** What the token may do on each of these paths, by Vault's own word. */
+  ownCapabilities(paths: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>;
   status(): VaultStatus;
   /** Stops everything, forgets all secrets, and revokes the token if it was made for us. */
   close(): Promise<void>;
@@ -193,6 +197,20 @@ class ConnectedVault implements Vault {
     return new VaultTransit(place, client, session, new OutageBreaker(clock, random), clock);
   }
 
+  async serverTime(): Promise<number | undefined> {
+    const { client } = this.#started();
+    const { server_time_utc: seconds } = await client.read('sys/health', { token: undefined });
+    return typeof seconds === 'number' ? seconds * 1000 : undefined;
+  }
+
+  async ownCapabilities(paths: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {
+    const { client, session } = this.#started();
+    await session.ready();
+    const body = await session.run((token) => client.write('sys/capabilities-self', { paths }, { token }));
+    const held = isObject(body['data']) ? body['data'] : body;
+    return new Map(paths.map((path) => [path, stringsIn(held[path])]));
+  }
+
   status(): VaultStatus {
     const { session, cache, transport } = this.#started();
     return { address: transport.origin, session: session.status(), secrets: cache.ages() };
@@ -210,6 +228,10 @@ class ConnectedVault implements Vault {
     if (this.#parts === undefined) throw new HkaError('HKA_INTERNAL', 'Vault is used before start()');
     return this.#parts;
   }
+}
+
+function stringsIn(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
 }
 
 function connect(config: VaultConfig, deps: VaultDependencies): Parts {

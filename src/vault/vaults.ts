@@ -22,6 +22,8 @@ import {
 } from './vault.ts';
 
 export interface Vaults extends Vault {
+  /** As `ownCapabilities`, of the token of one connection. */
+  capabilities(connection: string, paths: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>;
   hasConnection(name: string): boolean;
   /** As `check`, for one connection; no other is started. Rejects with HKA_REFERENCE_INVALID for one that there is not. */
   checkConnection(name: string): Promise<string>;
@@ -111,6 +113,23 @@ class ConnectedVaults implements Vaults {
 
   transit(place: TransitPlace): VaultTransit {
     return this.#get(DEFAULT_CONNECTION).transit(place);
+  }
+
+  serverTime(): Promise<number | undefined> {
+    return this.#get(DEFAULT_CONNECTION).serverTime();
+  }
+
+  ownCapabilities(paths: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {
+    return this.capabilities(DEFAULT_CONNECTION, paths);
+  }
+
+  async capabilities(
+    connection: string,
+    paths: readonly string[],
+  ): Promise<ReadonlyMap<string, readonly string[]>> {
+    const vault = this.#get(connection);
+    await vault.start();
+    return await vault.ownCapabilities(paths);
   }
 
   status(): VaultStatus {

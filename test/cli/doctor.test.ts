@@ -1,12 +1,14 @@
 /** `doctor`: what each check finds in a healthy installation, and in one that somebody has damaged. No secret in any of it. */
 import { chmodSync, chownSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import * as assert from 'uvu/assert';
 import { main } from '../../src/cli/main.ts';
 import { generatePepperText } from '../../src/keys/pepper.ts';
 import { CHECKS } from '../../src/doctor/checks.ts';
-import { install, type Installation } from '../helpers/installation.ts';
+import { CLI, install, ROOT, type Installation } from '../helpers/installation.ts';
+import { mistyped } from '../helpers/keys.ts';
 import { suite } from '../helpers/suite.ts';
 import { startVault, vaultAbsence } from '../helpers/vault-server.ts';
 
@@ -38,7 +40,10 @@ async function run(...args: string[]): Promise<{ status: number; stdout: string;
   return { status, stdout, stderr };
 }
 
-async function doctor(...args: string[]): Promise<Outcome> {
+/** Without what needs a running server, unless told. */
+const doctor = (...args: string[]): Promise<Outcome> => examine('--no-server', ...args);
+
+async function examine(...args: string[]): Promise<Outcome> {
   const { status, stdout, stderr } = await run('doctor', '--json', ...args);
   const { checks } = JSON.parse(stdout) as {
     checks: { id: string; status: string; found: string; advice?: string }[];
@@ -59,13 +64,22 @@ async function doctor(...args: string[]): Promise<Outcome> {
 const path = (name: string): string => join(installation.folder, name);
 const HEALTHY = {
   'config-readable': 'ok',
+  versions: 'ok',
   'vault-login': 'skipped',
+  'vault-rights': 'skipped',
   'store-reachable': 'ok',
   'pepper-readable': 'ok',
   'pepper-files': 'ok',
   'pepper-strength': 'ok',
   'pepper-matches': 'ok',
   'pepper-backup': 'ok',
+  clock: 'skipped',
+  socket: 'skipped',
+  limits: 'skipped',
+  protocol: 'skipped',
+  'kong-conf': 'skipped',
+  'unknown-key': 'skipped',
+  'good-key': 'skipped',
 };
 
 test('a good installation with a back-up is healthy; without one there is a warning that says how', async () => {
@@ -79,6 +93,83 @@ test('a good installation with a back-up is healthy; without one there is a warn
   const shown = await run('doctor');
   assert.match(shown.stdout, /^CHECK +STATUS +FOUND/);
   assert.match(shown.stdout, 'To do:');
+});
+
+test('a server that runs is asked as Kong asks it; without one, what is to be done is said', async () => {
+  const { socket } = installation;
+  const before = await examine();
+  assert.is(before.status, 1);
+  assert.match(before.advice['socket'] ?? '', /is not there.*hashed-key-auth serve/);
+  assert.equal([before.checks['protocol'], before.checks['unknown-key']], ['fail', 'fail']);
+  const { key } = await installation.issue('alice');
+  writeFileSync(path('key'), `${key}\n`, { mode: 0o600 });
+  const dump = `${process.execPath} ${CLI} dump hashed-key-auth`;
+  const kongConf = (plugins: string, query: string): void =>
+    writeFileSync(
+      path('kong.conf'),
+      `plugins = ${plugins}\npluginserver_names = hka\npluginserver_hka_socket = ${socket} # here\npluginserver_hka_query_cmd = ${query}\n`,
+    );
+  kongConf('bundled,hashed-key-auth', dump);
+  const served = await installation.serve();
+  const found = await examine('--kong-conf', path('kong.conf'), '--key-file', path('key'));
+  // The limit of core files is the machine's.
+  const { limits, ...checks } = found.checks;
+  assert.ok(['ok', 'warn'].includes(limits ?? ''), found.advice['limits']);
+  assert.match(found.advice['limits'] ?? '', `process ${served.child.pid}: `);
+  const { limits: _limits, ...healthy } = HEALTHY;
+  const whole = { socket: 'ok', protocol: 'ok', 'kong-conf': 'ok', 'unknown-key': 'ok', 'good-key': 'ok' };
+  assert.equal([found.status, checks], [0, { ...healthy, 'pepper-backup': 'warn', ...whole }], found.text);
+  assert.match(found.advice['unknown-key'] ?? '', 'answered 401');
+  assert.match(found.advice['good-key'] ?? '', 'consumer alice');
+  assert.not.match(found.text + served.output(), key);
+
+  chmodSync(socket, 0o666);
+  const open = await examine();
+  assert.match(open.advice['socket'] ?? '', /every user of this machine/);
+  chmodSync(socket, 0o640);
+  assert.match((await examine()).advice['socket'] ?? '', /mode 0640.*server.socket_mode is 0600/);
+  chmodSync(socket, 0o600);
+  writeFileSync(path('key'), `${mistyped(key)}\n`, { mode: 0o600 });
+  assert.is((await examine('--key-file', path('key'))).checks['good-key'], 'fail');
+  chmodSync(path('key'), 0o644);
+  assert.match((await examine('--key-file', path('key'))).advice['good-key'] ?? '', 'HKA_USAGE');
+
+  for (const [plugins, query, expected] of [
+    ['bundled', dump, /plugins in .* is bundled, without hashed-key-auth/],
+    ['bundled,hashed-key-auth', 'echo hello', /gave no JSON/],
+    ['bundled,hashed-key-auth', `${dump} --stock`, /protocol MsgPack:1, and this is .* with ProtoBuf:1/],
+    ['bundled,hashed-key-auth', 'echo \'{"Plugins":[{"Name":"other"}]}\'', /describes no plugin of ours/],
+  ] as const) {
+    kongConf(plugins, query);
+    const faulty = await doctor('--kong-conf', path('kong.conf'));
+    assert.is(faulty.checks['kong-conf'], 'fail', query);
+    assert.match(faulty.advice['kong-conf'] ?? '', expected);
+  }
+  writeFileSync(path('kong.conf'), 'plugins = bundled\n');
+  assert.match(
+    (await doctor('--kong-conf', path('kong.conf'))).advice['kong-conf'] ?? '',
+    /no plugin server of .* is at .*there is none/,
+  );
+});
+
+test('something else on the socket, which hangs up on every question, fails', async () => {
+  const asked = createServer().on('connection', (connection) => connection.destroy());
+  await new Promise<void>((done) => void asked.listen(installation.socket, done));
+  chmodSync(installation.socket, 0o600);
+  const found = await examine();
+  asked.close();
+  assert.equal(
+    [found.checks['socket'], found.checks['protocol'], found.checks['unknown-key']],
+    ['ok', 'fail', 'fail'],
+  );
+});
+
+test('docs/doctor.md has each check, in this order', () => {
+  const text = readFileSync(join(ROOT, 'docs', 'doctor.md'), 'utf8');
+  assert.equal(
+    [...text.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, id]) => id),
+    CHECKS.map(({ id }) => id),
+  );
 });
 
 test('a back-up of another pepper fails; of a rotated one, each version has to be in one of the files', async () => {
@@ -190,7 +281,17 @@ withVault(
       const found = await doctor();
       assert.equal(
         [found.status, found.checks],
-        [0, { ...HEALTHY, 'vault-login': 'ok', 'pepper-files': 'skipped', 'pepper-backup': 'skipped' }],
+        [
+          0,
+          {
+            ...HEALTHY,
+            'vault-login': 'ok',
+            'vault-rights': 'ok',
+            clock: 'ok',
+            'pepper-files': 'skipped',
+            'pepper-backup': 'skipped',
+          },
+        ],
       );
       const rotated = await run('pepper', 'rotate', '--json');
       assert.is(rotated.status, 0, rotated.stderr);

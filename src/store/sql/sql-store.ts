@@ -385,6 +385,13 @@ class SqlStore implements CredentialStore {
     );
   }
 
+  serverTime(): Promise<number> {
+    return this.#read(async (db) => {
+      const { rows } = await sql<{ now: number }>`select ${this.#engine.now} as now`.execute(db);
+      return Number(rows[0]?.now);
+    });
+  }
+
   pepperChecks(): Promise<ReadonlyMap<string, PepperNote>> {
     return this.#read(async (db) => {
       const rows = await db
