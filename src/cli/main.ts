@@ -610,7 +610,7 @@ function build(io: Io, finish: (code: number) => void): Command {
       ],
     ),
   )
-    .requiredOption('--service <service>', 'gateway, admin or pepper-rotation')
+    .requiredOption('--service <service>', 'gateway, admin, pepper-rotation or migration-secrets')
     .option('--connection <name>', 'only for this connection; "default" is the vault section itself')
     .option(
       '--kong <files...>',
@@ -620,6 +620,7 @@ function build(io: Io, finish: (code: number) => void): Command {
       '--reference <references...>',
       'further secrets for upstreams, such as vault://secret/orders/{consumer.id}#token',
     )
+    .option('--path <template>', 'where `migrate secrets` puts them: its --path')
     .option('--rehash', 'the gateway may replace hashes: with store.type vault, write any credential')
     .option('--no-default-policy', "for tokens without Vault's policy `default`")
     .action(async (options: CommonOptions & VaultPolicyOptions) => {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Io, Output } from './output.ts';
 import type * as Steps from './migrate.ts';
 import type { MigrateContext, MigrateOptions } from './migrate.ts';
+import { addSecretsCommands } from './migrate-secrets-commands.ts';
 import type { CliSession } from './session.ts';
 
 export interface MigrateCommandDeps {
@@ -27,12 +28,12 @@ export function addMigrateCommands(program: Command, { io, command, inSession }:
     .command('migrate')
     .description('leave key-auth: plan, import, verify, switch, purge; rollback until the purge');
 
-  const places = (made: Command): Command =>
+  const kong = (made: Command, what: string): Command =>
     made
-      .option('--file <file>', "the keys are in this declarative file (Kong's or decK's, YAML or JSON)")
+      .option('--file <file>', `${what} are in this declarative file (Kong's or decK's, YAML or JSON)`)
       .option(
         '--kong-admin-url <url>',
-        "the keys are behind this Admin API (default: the configuration's kong.admin_url)",
+        `${what} are behind this Admin API (default: the configuration's kong.admin_url)`,
       )
       .option('--kong-token-file <file>', 'file with the Kong-Admin-Token, mode 0600')
       .option('--kong-ca-file <file>', "PEM file of the CA of the Admin API's certificate")
@@ -40,6 +41,10 @@ export function addMigrateCommands(program: Command, { io, command, inSession }:
       .option('--kong-key-file <file>', 'PEM file of its key, mode 0600')
       .option('--workspace <names>', 'workspaces of Kong Enterprise, separated by commas')
       .option('--workspace-header <name>', 'name the workspace in this header, not in the path')
+      .option('--page-size <number>', 'entities in one page', '1000')
+      .option('--timeout <duration>', 'longest wait for one answer of Kong', '30s');
+  const places = (made: Command): Command =>
+    kong(made, 'the keys')
       .option(
         '--kong-conf <file>',
         'the keys are read from the database that this kong.conf names (read only)',
@@ -49,8 +54,6 @@ export function addMigrateCommands(program: Command, { io, command, inSession }:
         "file with the database's password, mode 0600 (default: kong.conf's)",
       )
       .option('--pg-ca-file <file>', "PEM file of the CA of the database's certificate")
-      .option('--page-size <number>', 'credentials in one page', '1000')
-      .option('--timeout <duration>', 'longest wait for one answer of Kong', '30s')
       .option(
         '--journal <file>',
         'what was done so far, 0600 (default: migration.journal beside the configuration)',
@@ -194,4 +197,6 @@ export function addMigrateCommands(program: Command, { io, command, inSession }:
   ])
     .option('--journal <file>', 'what was done so far (default: migration.journal beside the configuration)')
     .action(step((module, context) => module.migrateStatus(context)));
+
+  addSecretsCommands(migrate, { io, command, inSession }, (made) => dry(kong(made, 'the plugins')));
 }

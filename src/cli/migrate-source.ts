@@ -9,6 +9,9 @@ import { AdminSource } from '../migrate/admin-source.ts';
 import { FileSource } from '../migrate/file-source.ts';
 import { AdminControl, FileControl, type GatewayControl } from '../migrate/gateway-control.ts';
 import { PostgresSource, readKongConf } from '../migrate/postgres-source.ts';
+import { AdminSecrets } from '../migrate/secrets/admin.ts';
+import type { SecretsControl } from '../migrate/secrets/control.ts';
+import { FileSecrets } from '../migrate/secrets/file.ts';
 import type { CredentialSource } from '../migrate/source.ts';
 import type { Config } from '../runtime/config.ts';
 import { parseDuration, parseWholeNumber } from './arguments.ts';
@@ -59,7 +62,7 @@ export async function openPlaces(options: SourceOptions, config: Config): Promis
     };
   }
   const api = adminApi(options, config, { timeoutMs, pageSize });
-  const workspaces = (options.workspace ?? '').split(',').filter((name) => name !== '');
+  const workspaces = workspacesOf(options);
   const database =
     kongConf === undefined ? undefined : postgresSource(kongConf, options, { timeoutMs, pageSize });
   if (api === undefined && database === undefined) {
@@ -87,6 +90,42 @@ export async function openPlaces(options: SourceOptions, config: Config): Promis
       await source.close();
     },
   };
+}
+
+/** The places of `migrate secrets`: plugins, no keys. Throws as {@link openPlaces} does. */
+export async function openSecrets(
+  options: SourceOptions,
+  config: Config,
+  peppers: PepperRing,
+): Promise<{ readonly control: SecretsControl; close(): Promise<void> }> {
+  const { file } = options;
+  if (file !== undefined && options.kongAdminUrl !== undefined) {
+    throw new HkaError('HKA_USAGE', '--file excludes --kong-admin-url: the plugins are in one place');
+  }
+  if (file !== undefined) return { control: new FileSecrets(file, peppers), close: () => Promise.resolve() };
+  const api = adminApi(options, config, {
+    timeoutMs: parseDuration('--timeout', options.timeout ?? '30s'),
+    pageSize: parseWholeNumber('--page-size', options.pageSize ?? '1000', 1, 1000),
+  });
+  if (api === undefined) {
+    throw new HkaError(
+      'HKA_USAGE',
+      'where are the plugins? Name --file or --kong-admin-url, or set kong.admin_url in the configuration',
+    );
+  }
+  const workspaces = workspacesOf(options);
+  const close = async (): Promise<void> => api.close();
+  try {
+    await new AdminSource(api, workspaces).check();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { control: new AdminSecrets(api, workspaces, peppers), close };
+}
+
+function workspacesOf({ workspace = '' }: SourceOptions): readonly string[] {
+  return workspace.split(',').filter((name) => name !== '');
 }
 
 function adminApi(

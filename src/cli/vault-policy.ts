@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { HkaError, isHkaError } from '../lib/errors.ts';
 import { silentLogger } from '../lib/logger.ts';
 import { readText } from '../lib/read-text.ts';
+import { DEFAULT_PATH, PathTemplate } from '../migrate/secrets/paths.ts';
 import { readDeclaredReferences } from '../plugin/declared-references.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import {
@@ -27,6 +28,8 @@ export interface VaultPolicyOptions {
   readonly kong?: readonly string[];
   readonly reference?: readonly string[];
   readonly rehash?: boolean;
+  /** Of `migrate secrets`. */
+  readonly path?: string;
   /** False: --no-default-policy. */
   readonly defaultPolicy: boolean;
 }
@@ -39,6 +42,9 @@ export async function vaultPolicy(output: Output, options: VaultPolicyOptions): 
       'HKA_USAGE',
       `--kong, --reference and --rehash are for --service gateway: ${service} sends no secrets to upstreams`,
     );
+  }
+  if (service !== 'migration-secrets' && options.path !== undefined) {
+    throw new HkaError('HKA_USAGE', `--path is for --service migration-secrets, not for ${service}`);
   }
   const config = loadConfig(findConfigFile(options.config));
   const declared = kong.map((file) =>
@@ -54,6 +60,9 @@ export async function vaultPolicy(output: Output, options: VaultPolicyOptions): 
       ...declared.flatMap(({ references }) => references),
       ...reference.map((text) => ({ pattern: parsePattern(text), where: '--reference' })),
     ],
+    ...(service === 'migration-secrets'
+      ? { secrets: new PathTemplate(options.path ?? DEFAULT_PATH).policy }
+      : {}),
     rehash,
     noDefaultPolicy: !options.defaultPolicy,
   };
@@ -78,7 +87,7 @@ function serviceOf(text: string): PolicyService {
   if (found !== undefined) return found;
   const hint =
     text === 'migration'
-      ? ': nothing that migrates writes to a place of its own in Vault; `keys import` and `db migrate` need what admin needs'
+      ? ': `keys import`, `db migrate` and `migrate` need what admin needs; `migrate secrets` has its own'
       : '';
   throw new HkaError('HKA_USAGE', `--service is "${text}"; allowed are ${POLICY_SERVICES.join(', ')}${hint}`);
 }

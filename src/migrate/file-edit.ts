@@ -42,7 +42,7 @@ export interface FilePlan {
   readonly all: readonly AnyPlugin[];
 }
 
-interface Found {
+export interface PlacedPlugin {
   readonly path: string;
   readonly value: JsonObject;
   readonly node: YamlNode;
@@ -52,11 +52,11 @@ interface Found {
 
 /** Throws HKA_CONFIG_INVALID for a file that is no declarative configuration, HKA_CONFLICT where an edit isn't possible. */
 export function planFileSwitch(text: string, fileName: string): FilePlan {
-  const document = parse(text, fileName);
+  const document = parseDeclarative(text, fileName);
   const all = pluginsIn(document, yamlTree(text));
   const plugins: KeyAuthPlugin[] = [];
   const refused: PluginNote[] = [];
-  const chosen: Found[] = [];
+  const chosen: PlacedPlugin[] = [];
   for (const found of all.filter(({ value }) => value['name'] === 'key-auth')) {
     const plugin = pluginOf(found, document);
     const twin = all.find(
@@ -75,7 +75,7 @@ export function planFileSwitch(text: string, fileName: string): FilePlan {
   }
   const edits = distinct(chosen.flatMap((found) => editsOf(text, found, document)));
   const changed = applyEdits(text, edits);
-  const expected = plain(document);
+  const expected = plainCopy(document);
   for (const { path } of chosen) switchIn(expected, path, document);
   assertSame(changed, fileName, expected);
   const every = all.map(({ value, path }): AnyPlugin => ({
@@ -92,7 +92,7 @@ export function withoutCredentials(
   text: string,
   fileName: string,
 ): { readonly text: string; readonly count: number } {
-  const document = parse(text, fileName);
+  const document = parseDeclarative(text, fileName);
   const root = yamlTree(text);
   const edits: Edit[] = [];
   let count = 0;
@@ -112,7 +112,7 @@ export function withoutCredentials(
   take(root);
   for (const consumer of itemsOf(entryOf(root, 'consumers')?.value)) take(consumer);
   const changed = applyEdits(text, distinct(edits));
-  const expected = plain(document) as Record<string, unknown>;
+  const expected = plainCopy(document) as Record<string, unknown>;
   delete expected['keyauth_credentials'];
   const consumers = expected['consumers'];
   if (Array.isArray(consumers)) {
@@ -147,23 +147,23 @@ export function inverse(edits: readonly Edit[]): readonly Edit[] {
   });
 }
 
-function parse(text: string, fileName: string): JsonObject {
+export function parseDeclarative(text: string, fileName: string): JsonObject {
   const document = parseYaml(text, { subject: fileName, code: 'HKA_CONFIG_INVALID', mergeKeys: true });
   if (isObject(document)) return document;
   throw new HkaError('HKA_CONFIG_INVALID', `${fileName} is not a declarative configuration`);
 }
 
-function isObject(value: unknown): value is JsonObject {
+export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** A copy in which nothing is shared. */
-function plain(document: unknown): unknown {
+export function plainCopy(document: unknown): unknown {
   return JSON.parse(JSON.stringify(document)) as unknown;
 }
 
-function assertSame(changed: string, fileName: string, expected: unknown): void {
-  const found = plain(parse(changed, fileName));
+export function assertSame(changed: string, fileName: string, expected: unknown): void {
+  const found = plainCopy(parseDeclarative(changed, fileName));
   if (isDeepStrictEqual(found, expected)) return;
   throw new HkaError(
     'HKA_CONFLICT',
@@ -173,8 +173,8 @@ function assertSame(changed: string, fileName: string, expected: unknown): void 
 
 const SCOPES = ['service', 'route', 'consumer', 'consumer_group'] as const;
 
-function pluginsIn(document: JsonObject, root: YamlNode | undefined): Found[] {
-  const found: Found[] = [];
+export function pluginsIn(document: JsonObject, root: YamlNode | undefined): PlacedPlugin[] {
+  const found: PlacedPlugin[] = [];
   const visit = (
     parent: unknown,
     node: YamlNode | undefined,
@@ -225,7 +225,7 @@ function each(
   }
 }
 
-function nameOf(value: unknown): string | undefined {
+export function nameOf(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   if (!isObject(value)) return undefined;
   const name = value['name'] ?? value['username'] ?? value['id'];
@@ -233,7 +233,7 @@ function nameOf(value: unknown): string | undefined {
 }
 
 /** What its configuration comes to with decK's shared one below it. */
-function effectiveConfig(plugin: JsonObject, document: JsonObject): JsonObject {
+export function effectiveConfig(plugin: JsonObject, document: JsonObject): JsonObject {
   const shared = document['_plugin_configs'];
   const named = plugin['_config'];
   const base = isObject(shared) && typeof named === 'string' ? shared[named] : undefined;
@@ -241,7 +241,7 @@ function effectiveConfig(plugin: JsonObject, document: JsonObject): JsonObject {
   return { ...(isObject(base) ? base : {}), ...(isObject(own) ? own : {}) };
 }
 
-function pluginOf({ path, value, scope }: Found, document: JsonObject): KeyAuthPlugin {
+function pluginOf({ path, value, scope }: PlacedPlugin, document: JsonObject): KeyAuthPlugin {
   const names = Object.entries(scope).map(([kind, name]) => `${kind} ${name}`);
   return {
     id: path,
@@ -253,7 +253,7 @@ function pluginOf({ path, value, scope }: Found, document: JsonObject): KeyAuthP
 const HIDE = 'hide_credentials';
 
 /** key-auth shows keys to the upstream unless told otherwise, hashed-key-auth hides them: what was so stays so. */
-function editsOf(text: string, { node, value }: Found, document: JsonObject): Edit[] {
+function editsOf(text: string, { node, value }: PlacedPlugin, document: JsonObject): Edit[] {
   const name = entryOf(node, 'name')?.value;
   const mapping = resolved(node);
   const nameNode = resolved(name);
@@ -300,12 +300,17 @@ function editsOf(text: string, { node, value }: Found, document: JsonObject): Ed
   return edits;
 }
 
-function isQuoted(node: YamlNode | undefined): boolean {
+export function isQuoted(node: YamlNode | undefined): boolean {
   return node?.kind === 'scalar' && node.quoted;
 }
 
 /** Puts an entry in front of the others, in the way that they are written. */
-function firstEntry(text: string, mapping: CollectionNode, name: string | undefined, value: string): Edit {
+export function firstEntry(
+  text: string,
+  mapping: CollectionNode,
+  name: string | undefined,
+  value: string,
+): Edit {
   const entry = name === undefined ? value : `${name}: ${value}`;
   const first = mapping.entries[0]?.key;
   if (mapping.flow) {
@@ -344,7 +349,7 @@ function removal(text: string, mapping: CollectionNode, index: number): Edit {
   return cut(start, lineEnd, `{}\n`);
 }
 
-function distinct(edits: readonly Edit[]): readonly Edit[] {
+export function distinct(edits: readonly Edit[]): readonly Edit[] {
   const byPlace = new Map(edits.map((edit) => [`${edit.at} ${edit.insert}`, edit]));
   return [...byPlace.values()].toSorted((a, b) => a.at - b.at);
 }

@@ -82,7 +82,7 @@ export class AdminControl implements GatewayControl {
   }
 
   async switchAll(journal: Journal, onSwitched: (plugin: string) => void): Promise<number> {
-    await this.#assertInstalled();
+    await assertInstalled(this.#api, 'hashed-key-auth');
     const { plugins } = await this.plan();
     await journal.append({ type: 'switch-begin' });
     // Those that an interrupted run has announced: whether Kong did it must be seen.
@@ -140,24 +140,6 @@ export class AdminControl implements GatewayControl {
   readonly deleteKey = (id: string, workspace: string | undefined): Promise<boolean> =>
     this.#api.delete(`/key-auths/${id}`, workspace);
 
-  async #assertInstalled(): Promise<void> {
-    const root = await this.#api.get('/');
-    const plugins = root?.['plugins'];
-    const available =
-      typeof plugins === 'object' && plugins !== null && 'available_on_server' in plugins
-        ? plugins.available_on_server
-        : undefined;
-    if (typeof available !== 'object' || available === null) return;
-    const there = Array.isArray(available)
-      ? available.includes('hashed-key-auth')
-      : 'hashed-key-auth' in available;
-    if (there) return;
-    throw new HkaError(
-      'HKA_MIGRATION_STEP',
-      'this Kong does not have the plugin hashed-key-auth yet: add it to `plugins` and `pluginserver_names` in kong.conf on every node first',
-    );
-  }
-
   async #plugins(): Promise<KeyAuthPlugin[]> {
     const found: KeyAuthPlugin[] = [];
     const names = new Map<string, string>();
@@ -191,8 +173,25 @@ export class AdminControl implements GatewayControl {
   }
 }
 
+/** Throws HKA_MIGRATION_STEP where Kong says that it does not have the plugin. */
+export async function assertInstalled(api: AdminApi, plugin: string): Promise<void> {
+  const root = await api.get('/');
+  const plugins = root?.['plugins'];
+  const available =
+    typeof plugins === 'object' && plugins !== null && 'available_on_server' in plugins
+      ? plugins.available_on_server
+      : undefined;
+  if (typeof available !== 'object' || available === null) return;
+  const there = Array.isArray(available) ? available.includes(plugin) : plugin in available;
+  if (there) return;
+  throw new HkaError(
+    'HKA_MIGRATION_STEP',
+    `this Kong does not have the plugin ${plugin} yet: add it to \`plugins\` and \`pluginserver_names\` in kong.conf on every node first`,
+  );
+}
+
 /** What Kong takes back; it sets updated_at itself. */
-function writable({ updated_at: _set, ...entity }: JsonObject): JsonObject {
+export function writable({ updated_at: _set, ...entity }: JsonObject): JsonObject {
   return entity;
 }
 
@@ -202,7 +201,7 @@ function replacementOf(entity: JsonObject): JsonObject {
   return { ...writable(entity), name: 'hashed-key-auth', config: made.config };
 }
 
-function sameSettings(wanted: JsonObject, found: JsonObject): boolean {
+export function sameSettings(wanted: JsonObject, found: JsonObject): boolean {
   const config = (found['config'] ?? {}) as JsonObject;
   const settings = Object.entries(wanted['config'] as JsonObject);
   const fields = Object.entries(wanted).filter(([name]) => name !== 'config');
@@ -220,7 +219,7 @@ function scopeOf(entity: JsonObject, names: ReadonlyMap<string, string>): string
   return parts.length === 0 ? 'global' : parts.join(', ');
 }
 
-function idOf(reference: unknown): string | undefined {
+export function idOf(reference: unknown): string | undefined {
   return typeof reference === 'object' && reference !== null && 'id' in reference
     ? String(reference.id)
     : undefined;

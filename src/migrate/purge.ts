@@ -113,8 +113,9 @@ export async function runPurge(
       { details: { unverified } },
     );
   }
-  // A purge that was interrupted was confirmed with the number that there was.
-  const begun = journal.state.purgeDone === undefined ? journal.state.purgeBegun : undefined;
+  // A purge that was interrupted was confirmed with the number that there was; one that is done may be asked for again.
+  const { purgeBegun, purgeDone } = journal.state;
+  const begun = purgeDone === undefined || count === 0 ? purgeBegun : undefined;
   if (options.confirmed !== count && options.confirmed !== begun?.count) {
     throw new HkaError(
       'HKA_MIGRATION_STEP',

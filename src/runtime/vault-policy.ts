@@ -26,7 +26,7 @@ import type { VaultConfig } from '../vault/vault.ts';
 import type { Config } from './config.ts';
 import { isApartFromOwn } from './peppers.ts';
 
-export const POLICY_SERVICES = ['gateway', 'admin', 'pepper-rotation'] as const;
+export const POLICY_SERVICES = ['gateway', 'admin', 'pepper-rotation', 'migration-secrets'] as const;
 export type PolicyService = (typeof POLICY_SERVICES)[number];
 
 export interface PolicyRequest {
@@ -35,6 +35,8 @@ export interface PolicyRequest {
   readonly connection?: string;
   /** The references of plugins; `where` names their place in messages. */
   readonly upstream: readonly { readonly pattern: ReferencePattern; readonly where: string }[];
+  /** Where `migrate secrets` puts them: a reference below the path, and the path as a policy says it. */
+  readonly secrets?: { readonly sample: ReferencePattern; readonly segments: readonly PolicySegment[] };
   /** Whether the gateway may replace hashes, which in Vault is the right to write any credential. */
   readonly rehash: boolean;
   /** Whether the token is made without Vault's policy `default`. */
@@ -96,6 +98,7 @@ export async function policiesFor(
     ...storeNeeds(config, request),
     ...pepperNeeds(config, request.service),
     ...(await referenceNeeds(config, request, isWanted, findMount)),
+    ...(await secretsNeeds(request, findMount)),
   ];
   return [...connections]
     .filter(([name]) => isWanted(name))
@@ -120,7 +123,10 @@ async function referenceNeeds(
   const own = [
     ...pepper.versions.map(({ id, reference }) => ({ text: reference, purpose: `pepper version "${id}"` })),
     {
-      text: store.type === 'postgres' ? store.postgres?.passwordReference : undefined,
+      text:
+        store.type === 'postgres' && service !== 'migration-secrets'
+          ? store.postgres?.passwordReference
+          : undefined,
       purpose: 'password of the database',
     },
   ].flatMap(({ text, purpose }) =>
@@ -216,9 +222,33 @@ async function needsOf(
   ];
 }
 
+/** Written where nothing was, and read back: what is there is never overwritten. */
+async function secretsNeeds(
+  { service, secrets }: PolicyRequest,
+  findMount: FindMount,
+): Promise<readonly Need[]> {
+  if (service !== 'migration-secrets' || secrets === undefined) return [];
+  const { sample, segments } = secrets;
+  const mount = await findMount(sample.for(undefined));
+  if (mount.kind !== 'kv-2') {
+    throw new HkaError(
+      'HKA_USAGE',
+      `--path leads to the mount ${mount.segments.join('/')}, which is no key-value store of version 2`,
+    );
+  }
+  return [
+    {
+      connection: sample.connection,
+      segments: [...mount.segments, 'data', ...segments.slice(mount.segments.length)],
+      capabilities: ['create', 'read'],
+      purposes: ['secrets that leave the configuration of plugins'],
+    },
+  ];
+}
+
 /** What docs/vault.md says lies under the path of the credentials. */
 function storeNeeds({ store, usage }: Config, { service, rehash }: PolicyRequest): readonly Need[] {
-  if (store.type !== 'vault' || store.vault === undefined) return [];
+  if (store.type !== 'vault' || store.vault === undefined || service === 'migration-secrets') return [];
   const { mount, path } = store.vault;
   const need = (
     kind: 'data' | 'metadata',

@@ -19,6 +19,8 @@ export interface RecordsPlace {
   readonly path: string;
   /** For messages: where the configuration says this; `store.vault` unless told. */
   readonly setting?: string;
+  /** One of vault.connections; the section itself unless told. */
+  readonly connection?: string;
 }
 
 export interface VaultEntry {

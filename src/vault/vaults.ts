@@ -108,7 +108,7 @@ class ConnectedVaults implements Vaults {
   }
 
   records(place: RecordsPlace): VaultRecords {
-    return this.#get(DEFAULT_CONNECTION).records(place);
+    return this.#get(place.connection ?? DEFAULT_CONNECTION).records(place);
   }
 
   transit(place: TransitPlace): VaultTransit {

@@ -382,11 +382,30 @@ test('every fault in a file of Kong is named by its place', async () => {
   assert.match(unfit.err, /can lead to what is our own/);
 });
 
+test('migration-secrets: what `migrate secrets` writes and reads back, and the pepper; no more (R12)', async () => {
+  const config = [FILES.store, FILES.pepper, section([MOUNTS])];
+  const pathsOf = async (...options: string[]): Promise<unknown> => {
+    const { status, out, err } = await run(config, ['--service', 'migration-secrets', '--json', ...options]);
+    assert.is(status, 0, err);
+    const [policy] = JSON.parse(out) as { paths: { path: string; capabilities: string[] }[] }[];
+    return policy?.paths.map(({ path, capabilities }) => `${path}: ${capabilities.join(' ')}`);
+  };
+  assert.equal(await pathsOf(), ['secret/data/kong/+/+/+: create read']);
+  assert.equal(await pathsOf('--path', 'secret/edge/{route}/key-{name}'), [
+    'secret/data/edge/+/key-*: create read',
+  ]);
+  assert.is((await run(config, ['--service', 'admin', '--path', 'secret/x'])).status, 2);
+  assert.is((await run(config, ['--service', 'migration-secrets', '--path', '{route}/x'])).status, 2);
+});
+
 test('usage: services that there are not, options that have no effect, no vault section', async () => {
   const config = [FILES.store, FILES.pepper, section([MOUNTS])];
   const migration = await run(config, ['--service', 'migration']);
   assert.is(migration.status, 2);
-  assert.match(migration.err, /allowed are gateway, admin, pepper-rotation: nothing that migrates writes/);
+  assert.match(
+    migration.err,
+    /allowed are gateway, admin, pepper-rotation, migration-secrets: .*`migrate secrets` has its own/,
+  );
   assert.is((await run(config, ['--service', 'admin', '--reference', 'vault://secret/a#b'])).status, 2);
   assert.is((await run(config, ['--service', 'admin', '--rehash'])).status, 2);
   assert.is((await run([FILES.store, FILES.pepper], ['--service', 'admin'])).status, 4);

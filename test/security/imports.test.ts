@@ -20,7 +20,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   workers: ['lib', 'store', 'vault', 'keys', 'plugin', 'server', 'runtime'],
   metrics: ['lib'],
   // Verifies keys as Kong would: over the plugin server's socket, in its protocol.
-  migrate: ['lib', 'generated', 'store', 'keys', 'server'],
+  migrate: ['lib', 'generated', 'store', 'vault', 'keys', 'plugin', 'server', 'audit'],
   admin: ['lib', 'generated', 'store', 'keys'],
   audit: ['lib'],
   doctor: ['lib', 'store', 'vault', 'keys', 'runtime'],

@@ -1,50 +1,22 @@
 import type { Rule } from '../rule.ts';
 import { pluginsNamed, pluginName } from '../looking.ts';
-import { at, scalarsOf, textOf, type Tree } from '../tree.ts';
-import {
-  hasUserInfo,
-  isPrivateKey,
-  isReference,
-  isSecretHeader,
-  isSecretName,
-  looksRandom,
-  PRESENT,
-} from '../secrets.ts';
-
-/** Their code is another rule's matter. */
-const SERVERLESS = new Set(['pre-function', 'post-function']);
-
-function kindOf(field: string, node: Tree): string | undefined {
-  const text = textOf(node);
-  if (text === undefined || text === '' || typeof node.value === 'boolean' || isReference(text))
-    return undefined;
-  if (isPrivateKey(text)) return 'a private key';
-  if (hasUserInfo(text)) return 'a password in a URL';
-  if (isSecretName(field) && (text === PRESENT || !/[{]value[}]/.test(text))) return `a value of ${field}`;
-  // `name:value` lists, as request-transformer has them.
-  const [, header, value = ''] = /^([\w-]+):(.*)$/.exec(text) ?? [];
-  if (header !== undefined && isSecretHeader(header) && value.trim() !== '' && !/\$\(|\{vault:/.test(value)) {
-    return `a header ${header}`;
-  }
-  return looksRandom(text) &&
-    !/(?:^|_)(?:id|ids|issuer|client_id|audience|realm|public_key|template)$/.test(field)
-    ? `what looks like a key in ${field}`
-    : undefined;
-}
+import { CODE_PLUGINS, kindOfPluginSecret } from '../plugin-secrets.ts';
+import { at, scalarsOf, textOf } from '../tree.ts';
 
 export const rule: Rule = {
   id: 'R3-plugin-secret-plain',
   severity: 'high',
   title: 'Secret in the configuration of a plugin',
   why: "It lies in Kong's database, in every backup and declarative file, and the Admin API shows it to whoever asks.",
-  mend: 'Put it into a vault and name it by reference: {vault://…} where the field is referenceable, upstream_secrets of hashed-key-auth for what an upstream wants. Rotate it: it has been readable.',
+  mend: 'Put it into a vault and name it by reference: {vault://…} where the field is referenceable, upstream_secrets of our plugins for what an upstream wants (`migrate secrets` does that for request-transformer). Rotate it: it has been readable.',
   *find(deployment) {
     for (const plugin of pluginsNamed(deployment)) {
-      if (SERVERLESS.has(pluginName(plugin))) continue;
+      if (CODE_PLUGINS.has(pluginName(plugin))) continue;
       const config = at(plugin.body, 'config');
       if (config === undefined) continue;
       for (const { name, node } of scalarsOf(config)) {
-        const kind = kindOf(name, node);
+        const text = typeof node.value === 'boolean' ? undefined : textOf(node);
+        const kind = text === undefined ? undefined : kindOfPluginSecret(name, text);
         if (kind !== undefined) yield { place: node.place, found: kind };
       }
     }

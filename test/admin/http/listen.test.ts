@@ -11,6 +11,7 @@ import { AddressList, isAddressOrNetwork } from '../../../src/lib/address-list.t
 import { parseListenAddress } from '../../../src/lib/listen-address.ts';
 import { makeToken } from '../../../src/admin/http/tokens.ts';
 import { recordingLogger, type LogLine } from '../../store/file-fixture.ts';
+import { opensslAbsence } from '../../helpers/certificates.ts';
 import { eventually } from '../../helpers/eventually.ts';
 import { suite } from '../../helpers/suite.ts';
 import { exchange, startAdmin, type Answer } from './fixture.ts';
@@ -177,18 +178,9 @@ function openssl(...args: readonly string[]): void {
   execFileSync('openssl', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
 }
 
-function absenceOfOpenssl(): string | undefined {
-  try {
-    execFileSync('openssl', ['version'], { stdio: 'ignore' });
-    return undefined;
-  } catch {
-    return 'openssl is not installed';
-  }
-}
-
 const read = (name: string): string => readFileSync(join(folder, name), 'utf8');
 
-const withOpenssl = test.needing(absenceOfOpenssl());
+const withOpenssl = test.needing(opensslAbsence());
 
 withOpenssl('over TLS, with and without client certificates', async () => {
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];

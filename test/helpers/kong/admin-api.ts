@@ -32,6 +32,8 @@ export interface StandInAdmin {
   readonly entities: Record<Collection, Map<string, Entity>>;
   /** Asked for each request; undefined: answer as usual. `count` is the number of the request. */
   fault: (request: AdminRequest, count: number) => Fault | undefined;
+  /** Plugins that this Kong does not have. */
+  readonly missing: Set<string>;
   /** Called after each change. */
   onChange: () => Promise<void>;
   add(collection: Collection, entity: Record<string, unknown>): Entity;
@@ -64,10 +66,25 @@ const PLUGIN_DEFAULTS: Record<string, Record<string, unknown>> = {
     realm: null,
     upstream_secrets: [],
   },
+  'vault-upstream-secrets': { require_authentication: true, upstream_secrets: [] },
+  'request-transformer': {
+    http_method: null,
+    ...Object.fromEntries(
+      ['remove', 'rename', 'replace', 'add', 'append'].map((mode) => [
+        mode,
+        { ...(mode === 'replace' ? { uri: null } : {}), body: [], headers: [], querystring: [] },
+      ]),
+    ),
+  },
 };
 
 export async function startStandInAdmin(
-  options: { readonly tls?: ServerOptions; readonly token?: string; readonly workspace?: string } = {},
+  options: {
+    readonly tls?: ServerOptions;
+    readonly token?: string;
+    /** Entities with a `workspace` are known only in it: Kong Enterprise, in front of the path or in a header of a proxy's. */
+    readonly workspaces?: 'path' | { readonly header: string };
+  } = {},
 ): Promise<StandInAdmin> {
   const entities: StandInAdmin['entities'] = {
     consumers: new Map(),
@@ -110,21 +127,33 @@ export async function startStandInAdmin(
       return;
     }
     const url = new URL(request.url, 'http://localhost');
-    const prefix = options.workspace === undefined ? '' : `/${options.workspace}`;
-    const path = url.pathname.startsWith(`${prefix}/`) ? url.pathname.slice(prefix.length) : url.pathname;
+    const { workspaces } = options;
+    const [, inPath, afterwards] = (workspaces === 'path' && /^\/([^/]+)(\/.*)$/.exec(url.pathname)) || [];
+    const workspace = typeof workspaces === 'object' ? incoming.headers[workspaces.header] : inPath;
+    const path = afterwards ?? url.pathname;
     if (path === '/') {
       send(200, {
         configuration: { database: 'postgres' },
-        plugins: { available_on_server: { 'key-auth': true, 'hashed-key-auth': true } },
+        plugins: {
+          available_on_server: Object.fromEntries(
+            Object.keys(PLUGIN_DEFAULTS)
+              .filter((name) => !admin.missing.has(name))
+              .map((name) => [name, true]),
+          ),
+        },
       });
       return;
     }
     const [, collection = '', id] = path.split('/');
-    const map = entities[collection as Collection] as Map<string, Entity> | undefined;
-    if (map === undefined) {
+    const all = entities[collection as Collection] as Map<string, Entity> | undefined;
+    if (all === undefined) {
       send(404, { message: 'Not found' });
       return;
     }
+    const map =
+      workspaces === undefined
+        ? all
+        : new Map([...all].filter(([, entity]) => entity['workspace'] === workspace));
     if (id === undefined) {
       send(200, page(map, url, collection));
       return;
@@ -132,7 +161,7 @@ export async function startStandInAdmin(
     const found = map.get(id);
     if (request.method === 'GET') send(found === undefined ? 404 : 200, found ?? { message: 'Not found' });
     if (request.method === 'DELETE') {
-      map.delete(id);
+      if (map.has(id)) all.delete(id);
       await admin.onChange();
       send(204);
     }
@@ -147,7 +176,7 @@ export async function startStandInAdmin(
         send(409, { message: 'UNIQUE violation detected' });
         return;
       }
-      map.set(id, next);
+      all.set(id, next);
       await admin.onChange();
       send(200, next);
     }
@@ -158,6 +187,7 @@ export async function startStandInAdmin(
     requests,
     entities,
     fault: () => undefined,
+    missing: new Set(),
     onChange: () => Promise.resolve(),
     add: (collection, entity) => {
       const made = complete(collection, { id: randomUUID(), ...entity });

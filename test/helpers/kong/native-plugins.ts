@@ -83,18 +83,39 @@ const jwt: NativePlugin = {
   },
 };
 
-/** Renames headers, and does nothing else. */
+type Lists = Partial<Record<'headers' | 'querystring', string[]>> | undefined;
+
+/**
+ * Headers and query, without templates. The order is Kong's: remove, rename, replace (where there is one), add (where there
+ * is none), append.
+ */
 const requestTransformer: NativePlugin = {
   priority: 801,
   access: (ctx, config) => {
-    const rename = config['rename'] as { headers?: string[] } | undefined;
-    for (const entry of rename?.headers ?? []) {
-      const [from = '', to = ''] = entry.split(':');
+    const pairs = (mode: string, part: 'headers' | 'querystring'): [string, string][] =>
+      ((config[mode] as Lists)?.[part] ?? []).map((text) => {
+        const [, name = '', value = ''] = /^([^:]+):*(.*)$/.exec(text) ?? [];
+        return [name, value];
+      });
+    for (const [name] of pairs('remove', 'headers')) ctx.headers.clear(name);
+    for (const [from, to] of pairs('rename', 'headers')) {
       const value = ctx.headers.first(from);
       if (value === undefined) continue;
       ctx.headers.set(to, [value]);
       ctx.headers.clear(from);
     }
+    for (const [name, value] of pairs('replace', 'headers'))
+      if (ctx.headers.has(name)) ctx.headers.set(name, [value]);
+    for (const [name, value] of pairs('add', 'headers'))
+      if (!ctx.headers.has(name)) ctx.headers.set(name, [value]);
+    for (const [name, value] of pairs('append', 'headers')) ctx.headers.add(name, value);
+    const query = new URLSearchParams(ctx.args);
+    const before = query.toString();
+    for (const [name] of pairs('remove', 'querystring')) query.delete(name);
+    for (const [name, value] of pairs('replace', 'querystring')) if (query.has(name)) query.set(name, value);
+    for (const [name, value] of pairs('add', 'querystring')) if (!query.has(name)) query.set(name, value);
+    for (const [name, value] of pairs('append', 'querystring')) query.append(name, value);
+    if (query.toString() !== before) ctx.args = query.toString();
   },
 };
 
