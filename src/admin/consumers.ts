@@ -4,8 +4,9 @@
  */
 import { request as requestHttp, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import { readPrivateFile } from '../lib/atomic-file.ts';
 import { HkaError, isHkaError, messageOf } from '../lib/errors.ts';
-import type { Secret } from '../lib/secret.ts';
+import { Secret } from '../lib/secret.ts';
 import type { ConsumerRef } from '../store/record.ts';
 import { isUuid } from '../lib/uuid.ts';
 
@@ -19,6 +20,20 @@ export interface KongOptions {
   /** Read for each request, so that it can be replaced. */
   readonly token?: () => Secret;
   readonly timeoutMs?: number;
+}
+
+/** As configured. `adminTokenFile`: nobody else may read it. */
+export function kongConsumers({
+  adminUrl,
+  adminTokenFile,
+}: {
+  readonly adminUrl: string;
+  readonly adminTokenFile?: string;
+}): KongConsumers {
+  if (adminTokenFile === undefined) return new KongConsumers({ adminUrl });
+  const token = (): Secret =>
+    new Secret(readPrivateFile(adminTokenFile, "the file of Kong's admin token", 'HKA_KONG_UNAVAILABLE'));
+  return new KongConsumers({ adminUrl, token });
 }
 
 const MAX_ANSWER_BYTES = 1024 * 1024;

@@ -13,7 +13,7 @@ import { readText } from '../lib/read-text.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { createHasher } from '../runtime/runtime.ts';
 import { TokenReload } from './admin-tokens.ts';
-import { kongConsumers } from './kong-consumers.ts';
+import { kongConsumers } from '../admin/consumers.ts';
 import { parseTags } from './arguments.ts';
 import type { Output } from './output.ts';
 import { CliSession } from './session.ts';

@@ -1,21 +1,11 @@
 /** Consumers as Kong has them, for the commands that work on the store; without `kong.admin_url` they are taken as given. */
-import { consumerAtKong, KongConsumers, type ConsumerDirectory } from '../admin/consumers.ts';
-import { readPrivateFile } from '../lib/atomic-file.ts';
+import { consumerAtKong, type ConsumerDirectory } from '../admin/consumers.ts';
 import { HkaError } from '../lib/errors.ts';
-import { Secret } from '../lib/secret.ts';
-import type { Config } from '../runtime/config.ts';
 import type { ConsumerRef } from '../store/record.ts';
 
 /** Questions to Kong at once. */
 const PARALLEL = 8;
 const MAX_LISTED = 20;
-
-export function kongConsumers({ adminUrl, adminTokenFile }: NonNullable<Config['kong']>): KongConsumers {
-  if (adminTokenFile === undefined) return new KongConsumers({ adminUrl });
-  const token = (): Secret =>
-    new Secret(readPrivateFile(adminTokenFile, "the file of Kong's admin token", 'HKA_KONG_UNAVAILABLE'));
-  return new KongConsumers({ adminUrl, token });
-}
 
 /** Throws HKA_CONSUMER_NOT_FOUND, HKA_KONG_UNAVAILABLE. */
 export async function checkedConsumer(

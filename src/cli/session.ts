@@ -12,7 +12,7 @@ import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault, withCurrentPeppers } from '../runtime/peppers.ts';
-import { kongConsumers } from './kong-consumers.ts';
+import { kongConsumers } from '../admin/consumers.ts';
 import { LocalCredentials, type Credentials, type CredentialSession } from './credentials.ts';
 import { createSqlEngine, createStore, storeNeedsVault } from '../runtime/stores.ts';
 import type { CredentialRecord } from '../store/record.ts';

@@ -1,6 +1,6 @@
 /** Whether what runs here, and Kong, are versions that this was made for. */
+import { kongConsumers } from '../admin/consumers.ts';
 import { VERSION } from '../generated/kong-schema.ts';
-import { kongConsumers } from '../cli/kong-consumers.ts';
 import { fail, ok, warn, withPart, type Check } from './check.ts';
 
 const MIN_NODE: readonly [number, number] = [20, 19];

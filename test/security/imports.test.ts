@@ -23,7 +23,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   migrate: ['lib', 'generated', 'store', 'vault', 'keys', 'plugin', 'server', 'audit'],
   admin: ['lib', 'generated', 'store', 'keys'],
   audit: ['lib'],
-  doctor: ['lib', 'store', 'vault', 'keys', 'runtime'],
+  // Asks the server as Kong would, with what `migrate verify` does so, and reads kong.conf as the audit does.
+  doctor: ['lib', 'generated', 'store', 'vault', 'keys', 'runtime', 'admin', 'audit', 'migrate'],
   cli: [
     'admin',
     'audit',
