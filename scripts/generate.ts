@@ -16,9 +16,11 @@ interface Plugin {
   readonly priority: number;
   readonly phases: readonly string[];
   readonly notOnConsumer: string;
+  /** Another plugin that has the same configuration. */
+  readonly configuredLike?: string;
 }
 
-/** One for each schema of the same name. Priorities are Kong's: the highest runs first. */
+/** One for each schema of the same name, unless it is configured like another one. Priorities are Kong's: the highest runs first. */
 const PLUGINS: readonly Plugin[] = [
   {
     name: 'hashed-key-auth',
@@ -42,6 +44,20 @@ const PLUGINS: readonly Plugin[] = [
     phases: ['log'],
     notOnConsumer: 'Not on a consumer: put it where the secrets are configured.',
   },
+  {
+    name: 'hashed-key-auth-shadow',
+    priority: 1251,
+    phases: ['log'],
+    notOnConsumer: 'Not on a consumer: put it where key-auth is.',
+  },
+  {
+    name: 'hashed-key-auth-shadow-access',
+    // Right ahead of key-auth (1250), which may hide the key or end the request.
+    priority: 1251,
+    phases: ['access', 'log'],
+    notOnConsumer: 'Not on a consumer: put it where key-auth is.',
+    configuredLike: 'hashed-key-auth-shadow',
+  },
 ];
 
 function read(path: string): string {
@@ -61,9 +77,10 @@ function constant(name: string, value: unknown): string {
 
 function build(): Map<string, string> {
   const plugins = PLUGINS.map((plugin) => {
-    const own = schema(plugin.name);
+    const own = schema(plugin.configuredLike ?? plugin.name);
     return { ...plugin, schema: own, kong: kongPluginSchema(plugin.name, own, plugin.notOnConsumer) };
   });
+  const configured = plugins.filter(({ configuredLike }) => configuredLike === undefined);
   const config = schema('config');
   const credentials = schema('credentials');
   const { version } = JSON.parse(read('package.json')) as { version: string };
@@ -82,13 +99,13 @@ function build(): Map<string, string> {
   return new Map([
     [
       'src/generated/types.ts',
-      header + [...plugins.map(({ schema: own }) => own), config, credentials].map(interfaceOf).join('\n'),
+      header + [...configured.map(({ schema: own }) => own), config, credentials].map(interfaceOf).join('\n'),
     ],
     [
       'src/generated/schemas.ts',
       header +
         [
-          ...plugins.map(({ schema: own }) => constant(camelCase(`${own.title ?? ''}Schema`), own)),
+          ...configured.map(({ schema: own }) => constant(camelCase(`${own.title ?? ''}Schema`), own)),
           constant('serverConfigSchema', config),
           constant('credentialsFileSchema', credentials),
         ].join('\n'),

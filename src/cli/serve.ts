@@ -4,7 +4,7 @@ import type { RunningAdmin } from './admin.ts';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import { createRegistry, serveMetrics, Timings, type MetricsSource } from '../metrics/metrics.ts';
 import { createPlugins } from '../plugin/plugins.ts';
-import type { InjectionCounts, RequestCounts } from '../plugin/request-counts.ts';
+import type { InjectionCounts, RequestCounts, ShadowCounts } from '../plugin/request-counts.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { ReloadableRuntime } from '../runtime/reloadable.ts';
 import { socketFileOf, SocketServer, type SocketOptions } from '../server/socket-server.ts';
@@ -87,6 +87,7 @@ interface Server {
   /** Of other processes than this one. */
   readonly requests?: RequestCounts;
   readonly injections?: InjectionCounts;
+  readonly shadow?: ShadowCounts;
   readonly delayed?: number;
   /** Takes a configuration that was read again. */
   use?(config: Config): void;
@@ -104,6 +105,7 @@ async function startMetrics(
   const source: MetricsSource = {
     requests: () => server.requests ?? runtime.requests,
     injections: () => server.injections ?? runtime.injections,
+    shadow: () => server.shadow ?? runtime.shadow,
     verifications: () => runtime.verifications(),
     argon2: () => runtime.argon2(),
     server: () => ({

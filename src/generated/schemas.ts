@@ -244,6 +244,62 @@ export const watchConfigSchema = {
   "properties": {}
 } as const;
 
+export const shadowConfigSchema = {
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "title": "ShadowConfig",
+  "description": "Configuration of the Kong plugins hashed-key-auth-shadow and hashed-key-auth-shadow-access, which compare what hashed-key-auth would decide with what key-auth beside them has decided, and decide nothing. `hashed-key-auth migrate shadow` writes it.",
+  "type": "object",
+  "additionalProperties": false,
+  "properties": {
+    "key_names": {
+      "description": "Names under which a key is looked for, in order, in the places that are switched on.",
+      "type": "array",
+      "default": [
+        "apikey"
+      ],
+      "items": {
+        "description": "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 256,
+        "pattern": "^[A-Za-z0-9_-]+$",
+        "x-kong-match": "^[%w_-]+$"
+      }
+    },
+    "anonymous": {
+      "description": "key-auth's own setting: id or username of the consumer that a request goes on as when key-auth does not accept it.",
+      "type": "string",
+      "minLength": 1,
+      "maxLength": 1024
+    },
+    "key_in_header": {
+      "description": "key-auth's own setting: look for the key in the request's headers.",
+      "type": "boolean",
+      "default": true
+    },
+    "key_in_query": {
+      "description": "key-auth's own setting: look for the key in the request's query string.",
+      "type": "boolean",
+      "default": true
+    },
+    "key_in_body": {
+      "description": "key-auth's own setting: look for the key in request bodies. Only hashed-key-auth-shadow-access can see them.",
+      "type": "boolean",
+      "default": false
+    },
+    "run_on_preflight": {
+      "description": "key-auth's own setting: whether OPTIONS requests need a key. When false they are not compared.",
+      "type": "boolean",
+      "default": true
+    },
+    "other_authenticators": {
+      "description": "Whether other plugins authenticate on the same routes. What could be their decision is then not taken for key-auth's.",
+      "type": "boolean",
+      "default": false
+    }
+  }
+} as const;
+
 export const serverConfigSchema = {
   "$schema": "https://json-schema.org/draft/2020-12/schema",
   "title": "ServerConfig",

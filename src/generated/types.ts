@@ -63,6 +63,24 @@ export interface InjectorConfig {
 /** The Kong plugin vault-upstream-watch sees how upstreams answer, for `retry_previous_on` of the other two plugins. It has no fields. */
 export type WatchConfig = Record<string, never>;
 
+/** Configuration of the Kong plugins hashed-key-auth-shadow and hashed-key-auth-shadow-access, which compare what hashed-key-auth would decide with what key-auth beside them has decided, and decide nothing. `hashed-key-auth migrate shadow` writes it. */
+export interface ShadowConfig {
+  /** Names under which a key is looked for, in order, in the places that are switched on. */
+  key_names: (string)[];
+  /** key-auth's own setting: id or username of the consumer that a request goes on as when key-auth does not accept it. */
+  anonymous?: string;
+  /** key-auth's own setting: look for the key in the request's headers. */
+  key_in_header: boolean;
+  /** key-auth's own setting: look for the key in the request's query string. */
+  key_in_query: boolean;
+  /** key-auth's own setting: look for the key in request bodies. Only hashed-key-auth-shadow-access can see them. */
+  key_in_body: boolean;
+  /** key-auth's own setting: whether OPTIONS requests need a key. When false they are not compared. */
+  run_on_preflight: boolean;
+  /** Whether other plugins authenticate on the same routes. What could be their decision is then not taken for key-auth's. */
+  other_authenticators: boolean;
+}
+
 /** Configuration file of the hashed-key-auth server and command line. Relative paths start at the file's folder. */
 export interface ServerConfig {
   /** The plugin server that Kong talks to. */

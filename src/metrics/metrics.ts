@@ -8,12 +8,16 @@ import { HkaError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 
 const PREFIX = 'hashed_key_auth_';
+/** What `migrate shadow --report` reads. */
+export const SHADOW_METRIC = `${PREFIX}shadow_total`;
 
 /** What is told, read when somebody asks. Counts are since the start. */
 export interface MetricsSource {
   /** How requests ended, by outcome: of hashed-key-auth and of vault-upstream-secrets. */
   requests(): Readonly<Record<string, number>>;
   injections(): Readonly<Record<string, number>>;
+  /** Of the plugins that compare with key-auth. */
+  shadow(): Readonly<Record<string, number>>;
   /** How verifications ended, where they are decided; undefined while the verifier waits for its pepper. */
   verifications(): Readonly<Record<string, number>> | undefined;
   argon2(): { readonly computed: number; readonly running: number; readonly waiting: number };
@@ -113,6 +117,7 @@ export function createRegistry(source: MetricsSource, timings: Timings): Registr
   counter('injections_total', 'Requests of vault-upstream-secrets by how they ended.', 'outcome', () =>
     source.injections(),
   );
+  counter('shadow_total', 'Requests compared with key-auth, by outcome.', 'outcome', () => source.shadow());
   counter('verifications_total', 'Verifications by result.', 'result', () => source.verifications());
   const computed: Counter = new Counter({
     name: `${PREFIX}argon2_total`,

@@ -3,8 +3,13 @@
  * (`__seq__`, `route_id` …), sends null for what is unset, and turns a vault reference that it can't resolve into an
  * empty string: those must be refused, or a secret would silently be missing.
  */
-import { injectorConfigSchema, pluginConfigSchema, watchConfigSchema } from '../generated/schemas.ts';
-import type { InjectorConfig, PluginConfig } from '../generated/types.ts';
+import {
+  injectorConfigSchema,
+  pluginConfigSchema,
+  shadowConfigSchema,
+  watchConfigSchema,
+} from '../generated/schemas.ts';
+import type { InjectorConfig, PluginConfig, ShadowConfig } from '../generated/types.ts';
 import { camelize, type Camelize } from '../lib/camelize.ts';
 import { HkaError, messageOf } from '../lib/errors.ts';
 import { throwViolations, violationsOf, type Violation } from '../lib/validate.ts';
@@ -18,6 +23,9 @@ export type PluginSettings = Omit<Camelize<PluginConfig>, 'upstreamSecrets'> & {
   /** The challenge of every 401. */
   readonly challenge: string;
 };
+
+/** Of both plugins that compare with key-auth. */
+export type ShadowSettings = Camelize<ShadowConfig>;
 
 export interface InjectorSettings {
   readonly requireAuthentication: boolean;
@@ -58,6 +66,11 @@ export function parseInjectorConfig(raw: unknown): InjectorSettings {
 /** Of vault-upstream-watch, which has no fields. Throws HKA_CONFIG_INVALID. */
 export function checkWatchConfig(raw: unknown): void {
   parseConfig(raw, watchConfigSchema);
+}
+
+/** Of both plugins that compare with key-auth. Throws HKA_CONFIG_INVALID with every violation. */
+export function parseShadowConfig(raw: unknown): ShadowSettings {
+  return camelize((parseConfig(raw, shadowConfigSchema) as Parsed<ShadowConfig>).config);
 }
 
 /** A configuration of the form that its schema describes, and the secrets in it. */

@@ -9,12 +9,12 @@
 import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
 import type { Verdict, VerifiedCredential } from '../keys/verdict.ts';
 import { abortable } from '../lib/abortable.ts';
-import { HkaError, isHkaError, type ErrorCode } from '../lib/errors.ts';
-import { describeError } from '../lib/logger.ts';
+import { HkaError } from '../lib/errors.ts';
 import { forgetLastMatch } from '../lib/regexp-statics.ts';
-import { bodyFormat, FormBody, type BodyValue } from './body/form-body.ts';
+import type { BodyValue, FormBody } from './body/form-body.ts';
 import type { NewForm } from './body/form-target.ts';
 import { readBody } from './body/read-body.ts';
+import { readForm } from './body/read-form.ts';
 import { parsePluginConfig, type PluginSettings } from './config.ts';
 import { sendError, type Answered, type ErrorAnswer } from './error-response.ts';
 import { sendFault } from './fault-response.ts';
@@ -85,9 +85,6 @@ type Outcome =
     }
   /** Not looked at: its client has presented too many bad ones. */
   | { readonly kind: 'throttled' };
-
-/** A body with one of these holds no key that could be found. */
-const UNREADABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['HKA_BODY_UNREADABLE', 'HKA_BODY_TOO_LARGE']);
 
 const DENIED_NO_KEY: Outcome = { kind: 'denied', message: NO_KEY };
 const DENIED_DUPLICATE: Outcome = { kind: 'denied', message: DUPLICATE_KEY };
@@ -436,21 +433,11 @@ class HashedKeyAuth implements PluginInstance {
   /** Asked for once, and only when its type can hold a key. A body that can't be read holds none. */
   async #body(kong: Kong, request: Request): Promise<FormBody | null> {
     if (request.body !== undefined) return request.body;
-    request.body = null;
-    const contentType = request.headers['content-type']?.[0];
-    const format = bodyFormat(contentType);
-    if (format === undefined || contentType === undefined) return null;
-    try {
-      request.body = new FormBody(format, contentType, await this.#content(kong, request));
-    } catch (error) {
-      if (!isHkaError(error) || !UNREADABLE.has(error.code)) throw error;
-      this.#runtime.logOnce(
-        error.code,
-        'warn',
-        { err: describeError(error) },
-        'a request counts as one without a key in its body',
-      );
-    }
+    request.body = await readForm(
+      request.headers,
+      () => this.#content(kong, request),
+      (...line) => this.#runtime.logOnce(...line),
+    );
     return request.body;
   }
 

@@ -86,6 +86,8 @@ export interface Kong {
     notice(message: string): Promise<void>;
     /** What Kong's log plugins are given for this request in place of the value at `key`, such as `request.headers.x-a`. */
     set_serialize_value(key: string, value: LogValue): Promise<void>;
+    /** What log plugins are given of the request, as JSON: the client's own request line with its query among it. In the log phase only. */
+    serialize(): Promise<string>;
   };
 }
 
@@ -95,6 +97,8 @@ export type KongEvent = Lifetime;
 
 /** One configuration of a plugin, with a handler for each of the plugin's phases. */
 export interface PluginInstance {
+  /** It decides nothing: whatever goes wrong in one of its events, the request goes on as if the plugin were not there. */
+  readonly decidesNothing?: true;
   /** Never throws: whatever goes wrong is answered 5xx. */
   access?(kong: Kong, event: KongEvent): Promise<void>;
   /** After the request; nothing can be answered any more. */

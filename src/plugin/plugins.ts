@@ -1,4 +1,5 @@
 /** All plugins that are served, by one server on one socket. Kong finds each by a plugin server definition of its own. */
+import { createShadows } from './hashed-key-auth-shadow.ts';
 import { createHashedKeyAuth } from './hashed-key-auth.ts';
 import type { PluginDefinition } from './kong.ts';
 import type { PluginRuntime } from './runtime.ts';
@@ -10,5 +11,6 @@ export function createPlugins(runtime: PluginRuntime): PluginDefinition[] {
     createHashedKeyAuth(runtime),
     createVaultUpstreamSecrets(runtime),
     createVaultUpstreamWatch(runtime),
+    ...createShadows(runtime),
   ];
 }

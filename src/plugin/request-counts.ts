@@ -21,12 +21,35 @@ export const INJECTION_OUTCOMES = ['injected', 'preflight', 'unauthenticated', '
 
 export type InjectionCounts = Record<(typeof INJECTION_OUTCOMES)[number], number>;
 
+/** Of the plugins that compare with key-auth. */
+export const SHADOW_OUTCOMES = [
+  'same_consumer',
+  'both_refused',
+  'no_key',
+  'only_key_auth',
+  'only_hashed',
+  'other_consumer',
+  'undecided_busy',
+  'undecided_unavailable',
+  'undecided_late',
+  'undecided_unseen',
+  'not_compared',
+] as const;
+
+export type ShadowOutcome = (typeof SHADOW_OUTCOMES)[number];
+
+export type ShadowCounts = Record<ShadowOutcome, number>;
+
 export function createRequestCounts(): RequestCounts {
   return zeros(OUTCOMES);
 }
 
 export function createInjectionCounts(): InjectionCounts {
   return zeros(INJECTION_OUTCOMES);
+}
+
+export function createShadowCounts(): ShadowCounts {
+  return zeros(SHADOW_OUTCOMES);
 }
 
 /** Adds `more` to `sum`, and gives it back. */

@@ -6,7 +6,7 @@ import type { Verdict as RefusalVerdict } from '../vault/previous-value.ts';
 import type { ReferencePattern, SecretName, SecretReference } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
 import type { ConsumerCache } from './consumers.ts';
-import type { InjectionCounts, RequestCounts } from './request-counts.ts';
+import type { InjectionCounts, RequestCounts, ShadowCounts } from './request-counts.ts';
 import type { GuessThrottle } from './throttle.ts';
 import type { UsageRecorder } from './usage.ts';
 
@@ -21,6 +21,8 @@ export interface PluginRuntime {
   readonly requests: RequestCounts;
   /** Of vault-upstream-secrets. */
   readonly injections: InjectionCounts;
+  /** Of the plugins that compare with key-auth. */
+  readonly shadow: ShadowCounts;
   readonly usage: UsageRecorder;
   /** Whether a key is of a form that somebody could guess, and not one of ours with 256 random bits. */
   isGuessable(key: string): boolean;

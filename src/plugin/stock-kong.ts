@@ -25,7 +25,7 @@ export interface StockKong {
   readonly response: Readonly<Record<'exit' | 'get_status' | 'get_source', StockCall>>;
   readonly ctx: { readonly shared: Readonly<Record<'get' | 'set', StockCall>> };
   readonly nginx: Readonly<Record<'get_var', StockCall>>;
-  readonly log: Readonly<Record<'err' | 'warn' | 'notice' | 'set_serialize_value', StockCall>>;
+  readonly log: Readonly<Record<'err' | 'warn' | 'notice' | 'set_serialize_value' | 'serialize', StockCall>>;
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
@@ -97,6 +97,7 @@ export function adaptStockKong(stock: StockKong): Kong {
       warn: (message) => inTurn(() => stock.log.warn(message), done),
       notice: (message) => inTurn(() => stock.log.notice(message), done),
       set_serialize_value: (key, value) => inTurn(() => stock.log.set_serialize_value(key, value), done),
+      serialize: () => inTurn(() => stock.log.serialize(), text),
     },
   };
 }

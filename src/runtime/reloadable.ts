@@ -11,7 +11,7 @@ import { errnoOf, HkaError } from '../lib/errors.ts';
 import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/logger.ts';
 import type { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
-import { createInjectionCounts, createRequestCounts } from '../plugin/request-counts.ts';
+import { createInjectionCounts, createRequestCounts, createShadowCounts } from '../plugin/request-counts.ts';
 import type { GuessThrottle } from '../plugin/throttle.ts';
 import type { UsageRecorder } from '../plugin/usage.ts';
 import type { StoreChange } from '../store/store.ts';
@@ -28,6 +28,7 @@ export class ReloadableRuntime implements PluginRuntime {
   readonly logOnce: LogOnce;
   readonly requests = createRequestCounts();
   readonly injections = createInjectionCounts();
+  readonly shadow = createShadowCounts();
   readonly #listeners = new Set<(change: StoreChange) => void>();
   readonly #timings: Timings | undefined;
   #config: Config;

@@ -14,7 +14,7 @@ import { createLogOnce, describeError, type Logger, type LogOnce } from '../lib/
 import type { Secret } from '../lib/secret.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
-import { createInjectionCounts, createRequestCounts } from '../plugin/request-counts.ts';
+import { createInjectionCounts, createRequestCounts, createShadowCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import { UsageRecorder } from '../plugin/usage.ts';
 import type { CredentialStore, StoreObservers } from '../store/store.ts';
@@ -95,6 +95,7 @@ export class Runtime implements PluginRuntime {
   readonly throttle: GuessThrottle;
   readonly requests = createRequestCounts();
   readonly injections = createInjectionCounts();
+  readonly shadow = createShadowCounts();
   readonly usage = new UsageRecorder();
   readonly store: CredentialStore;
   readonly vault: Vaults | undefined;

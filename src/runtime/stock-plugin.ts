@@ -56,6 +56,15 @@ class StockInstance {
   }
 }
 
+/** A plugin that decides nothing lets the request go on, whatever is wrong. */
+async function watch(started: StockInstance, phase: 'access' | 'log', stock: StockKong): Promise<void> {
+  try {
+    await (await started.instance)[phase]?.(adaptStockKong(stock), untilDeadline());
+  } catch (error) {
+    createLogger('info').warn({ err: describeError(error) }, 'an event that decides nothing failed');
+  }
+}
+
 async function access(started: StockInstance, stock: StockKong): Promise<void> {
   try {
     const instance = await started.instance;
@@ -69,15 +78,6 @@ async function access(started: StockInstance, stock: StockKong): Promise<void> {
     } catch {
       await new Promise(() => undefined);
     }
-  }
-}
-
-/** After the request: there is nobody to be told of a fault but the log. */
-async function log(started: StockInstance, stock: StockKong): Promise<void> {
-  try {
-    await (await started.instance).log?.(adaptStockKong(stock), untilDeadline());
-  } catch (error) {
-    createLogger('info').warn({ err: describeError(error) }, 'a log event failed');
   }
 }
 
@@ -105,20 +105,34 @@ function accessPlugin(plugin: PluginName) {
 
 function logPlugin(plugin: PluginName) {
   return class {
-    readonly #started: StockInstance;
+    readonly started: StockInstance;
     constructor(config: unknown) {
-      this.#started = new StockInstance(plugin, config);
+      this.started = new StockInstance(plugin, config);
     }
     log(stock: StockKong): Promise<void> {
-      return log(this.#started, stock);
+      return watch(this.started, 'log', stock);
     }
   };
+}
+
+/** Compares in both phases, and decides in neither. */
+function shadowPlugin(plugin: PluginName) {
+  return class extends logPlugin(plugin) {
+    access(stock: StockKong): Promise<void> {
+      return watch(this.started, 'access', stock);
+    }
+  };
+}
+
+function makeClass(plugin: PluginName, phases: readonly string[]) {
+  if (!phases.includes('log')) return accessPlugin(plugin);
+  return phases.includes('access') ? shadowPlugin(plugin) : logPlugin(plugin);
 }
 
 function describe(plugin: PluginName) {
   const { name, fields, priority, phases } = kongPlugins[plugin];
   return {
-    Plugin: (phases as readonly string[]).includes('log') ? logPlugin(plugin) : accessPlugin(plugin),
+    Plugin: makeClass(plugin, phases),
     Name: name,
     Schema: fields,
     Version: VERSION,
@@ -130,4 +144,6 @@ export const stockPlugins = {
   'hashed-key-auth': describe('hashed-key-auth'),
   'vault-upstream-secrets': describe('vault-upstream-secrets'),
   'vault-upstream-watch': describe('vault-upstream-watch'),
+  'hashed-key-auth-shadow': describe('hashed-key-auth-shadow'),
+  'hashed-key-auth-shadow-access': describe('hashed-key-auth-shadow-access'),
 } as const;

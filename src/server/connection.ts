@@ -58,6 +58,8 @@ export class Connection {
   readonly #context: ConnectionContext;
   readonly #reader: FrameReader;
   #event: ServerEvent | undefined;
+  /** Ends the running event for what went wrong. */
+  #fail: (error: unknown) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #exitedAt = Infinity;
   #leaving = false;
@@ -117,7 +119,7 @@ export class Connection {
         return;
       }
       if (event.state === 'running') {
-        this.#answerFault(event, new HkaError('HKA_PROTOCOL', 'a reply to nothing'));
+        this.#fail(new HkaError('HKA_PROTOCOL', 'a reply to nothing'));
         return;
       }
       this.#event = undefined;
@@ -234,9 +236,10 @@ export class Connection {
     this.#event = event;
     this.#context.countEvent(1);
     const fail =
-      phase === 'log'
-        ? (error: unknown) => this.#endLate(event, sequence, error)
+      phase === 'log' || instance.plugin.decidesNothing === true
+        ? (error: unknown) => this.#letGoOn(event, sequence, error)
         : (error: unknown) => this.#answerFault(event, error);
+    this.#fail = fail;
     this.#timer = setTimeout(
       () => this.#onNotice(event, fail),
       Math.max(0, this.#context.eventDeadlineMs - DEADLINE_NOTICE_MS),
@@ -251,9 +254,12 @@ export class Connection {
     else if (phase === 'log') await plugin.log?.(createKong(event), event);
   }
 
-  /** After the request there is nothing to be answered: an exit would raise an error in Kong. */
-  #endLate(event: ServerEvent, sequence: number | bigint, error: unknown): void {
-    this.#context.logger.warn({ err: describeError(error) }, 'a log event failed');
+  /**
+   * After the request there is nothing to be answered: an exit would raise an error in Kong. And a plugin that decides
+   * nothing must not end a request by failing.
+   */
+  #letGoOn(event: ServerEvent, sequence: number | bigint, error: unknown): void {
+    this.#context.logger.warn({ err: describeError(error) }, 'an event that decides nothing failed');
     this.#endEvent(event, sequence);
   }
 
@@ -293,7 +299,8 @@ export class Connection {
     switch (event.state) {
       case 'finished':
         if (event.owedReplies === 0) this.#event = undefined;
-        if (this.#context.isDraining()) this.#socket.end();
+        // Kong is not to use a connection again from which nothing more is read.
+        if (this.#context.isDraining() || this.#reader.isStopped) this.#socket.end();
         return;
       case 'exited':
         // Kong reads nothing more from this connection; whatever still comes from it means nothing.
@@ -312,7 +319,7 @@ export class Connection {
       `a message of ${announced} bytes was announced, allowed are ${this.#context.maxFrameBytes} (server.max_frame_bytes)`,
     );
     if (this.#event?.state === 'running') {
-      this.#answerFault(this.#event, error);
+      this.#fail(error);
       return;
     }
     this.#context.logger.warn({ err: describeError(error) }, 'connection closed');

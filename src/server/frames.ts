@@ -29,6 +29,10 @@ export class FrameReader {
     return this.#size;
   }
 
+  get isStopped(): boolean {
+    return this.#stopped;
+  }
+
   /** Drops what is held and everything still to come. */
   stop(): void {
     this.#stopped = true;

@@ -49,6 +49,7 @@ const GET_REQUEST_ID = encodeCall('kong.nginx.get_var', encodeString('kong_reque
 const GET_RAW_BODY = encodeCall('kong.request.get_raw_body', EMPTY);
 const GET_STATUS = encodeCall('kong.response.get_status', EMPTY);
 const GET_SOURCE = encodeCall('kong.response.get_source', EMPTY);
+const SERIALIZE = encodeCall('kong.log.serialize', EMPTY);
 const GET_ALL_HEADERS = encodeCall('kong.request.get_headers', encodeInt(1000));
 
 /** So are those for a consumer that is still the same object, and for changes that nobody can change any more. */
@@ -221,6 +222,9 @@ class Log {
   }
   set_serialize_value(key: string, value: LogValue): Promise<void> {
     return this.#channel.tell(serializeValueCall(key, value));
+  }
+  serialize(): Promise<string> {
+    return this.#channel.ask(SERIALIZE, decodeString);
   }
 }
 

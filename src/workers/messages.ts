@@ -5,7 +5,7 @@
 import type { Config } from '../runtime/config.ts';
 import type { ErrorCode } from '../lib/errors.ts';
 import type { KeyUse } from '../plugin/usage.ts';
-import type { InjectionCounts, RequestCounts } from '../plugin/request-counts.ts';
+import type { InjectionCounts, RequestCounts, ShadowCounts } from '../plugin/request-counts.ts';
 import type { SecretName, SecretReference } from '../vault/reference.ts';
 
 export interface StartedInstance {
@@ -40,6 +40,7 @@ export type ToSupervisor =
       readonly delayed: number;
       readonly requests: RequestCounts;
       readonly injections: InjectionCounts;
+      readonly shadow: ShadowCounts;
     }
   /** All changes up to the one with this number are acted upon. */
   | { readonly kind: 'forgot'; readonly change: number }

@@ -17,8 +17,10 @@ import {
   addCounts,
   createInjectionCounts,
   createRequestCounts,
+  createShadowCounts,
   type InjectionCounts,
   type RequestCounts,
+  type ShadowCounts,
 } from '../plugin/request-counts.ts';
 import type { Config } from '../runtime/config.ts';
 import { SOCKET_CHECK_MS } from '../server/socket-server.ts';
@@ -85,6 +87,7 @@ interface Member {
   delayed: number;
   requests: RequestCounts;
   injections: InjectionCounts;
+  shadow: ShadowCounts;
   /** Number of the last change that it has acted upon. */
   forgot: number;
   /** To be sent in one message. */
@@ -102,6 +105,7 @@ export class Supervisor {
   /** Of workers that have ended. */
   readonly #formerRequests = createRequestCounts();
   readonly #formerInjections = createInjectionCounts();
+  readonly #formerShadow = createShadowCounts();
   readonly #activeCount: ActiveCount;
   /** How many should have taken connections when this was last looked at. */
   #relievedAt: number;
@@ -182,6 +186,12 @@ export class Supervisor {
     return sum;
   }
 
+  get shadow(): ShadowCounts {
+    const sum = addCounts(createShadowCounts(), this.#formerShadow);
+    for (const { shadow } of this.#members.values()) addCounts(sum, shadow);
+    return sum;
+  }
+
   /** Resolves when Kong can connect. Throws HKA_SOCKET. */
   async listen(): Promise<void> {
     await this.#file.claim();
@@ -248,6 +258,7 @@ export class Supervisor {
       delayed: 0,
       requests: createRequestCounts(),
       injections: createInjectionCounts(),
+      shadow: createShadowCounts(),
       answers: [],
       // It remembers nothing from before.
       forgot: this.#changes,
@@ -267,6 +278,7 @@ export class Supervisor {
     this.#members.delete(member.id);
     addCounts(this.#formerRequests, member.requests);
     addCounts(this.#formerInjections, member.injections);
+    addCounts(this.#formerShadow, member.shadow);
     this.#instances.left(member.id);
     this.#wakeWaiting();
     if (this.#ending) return;
@@ -305,6 +317,7 @@ export class Supervisor {
         member.delayed = message.delayed;
         member.requests = message.requests;
         member.injections = message.injections;
+        member.shadow = message.shadow;
         return;
       case 'listening':
         if (!this.#ending) this.#publish();

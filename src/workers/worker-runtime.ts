@@ -5,7 +5,7 @@ import { createLogLimiter, type Logger, type LogOnce } from '../lib/logger.ts';
 import { isGuessable, publicIdOf } from '../keys/guessable.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
 import type { PluginRuntime } from '../plugin/runtime.ts';
-import { createInjectionCounts, createRequestCounts } from '../plugin/request-counts.ts';
+import { createInjectionCounts, createRequestCounts, createShadowCounts } from '../plugin/request-counts.ts';
 import { GuessThrottle } from '../plugin/throttle.ts';
 import { UsageRecorder } from '../plugin/usage.ts';
 import type { Config } from '../runtime/config.ts';
@@ -41,6 +41,7 @@ export class WorkerRuntime implements PluginRuntime {
   readonly logOnce: LogOnce;
   readonly requests = createRequestCounts();
   readonly injections = createInjectionCounts();
+  readonly shadow = createShadowCounts();
   readonly usage = new UsageRecorder();
   readonly #link: Link;
   readonly #secrets = new LRUCache<string, { value: SecretData; at: number }>({ max: MAX_SECRETS });

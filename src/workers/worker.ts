@@ -194,7 +194,7 @@ class Worker {
 
   #beat(): void {
     const { connections, runningEvents, idleMs } = this.#server;
-    const { requests, injections, throttle } = this.#runtime;
+    const { requests, injections, shadow, throttle } = this.#runtime;
     const { user, system } = process.cpuUsage();
     this.#supervisor.tell({
       kind: 'beat',
@@ -204,6 +204,7 @@ class Worker {
       delayed: throttle.delayed,
       requests,
       injections,
+      shadow,
     });
   }
 }
