@@ -5,15 +5,16 @@
 import { createHmac } from 'node:crypto';
 import { BlockList } from 'node:net';
 import type { Consumer } from './declarative.ts';
-import type { LuaTable } from './lua.ts';
+import { isTable, type LuaTable, type LuaValue } from './lua.ts';
 import { consumerTable, pdkMethod } from './pdk.ts';
+import { readForm } from './pdk-body.ts';
 import { decodeArguments } from './query.ts';
 import { ResponseExit, type RequestContext } from './request-context.ts';
 import { errorResponse } from './responses.ts';
 
 export interface NativePlugin {
   readonly priority: number;
-  access(ctx: RequestContext, config: Record<string, unknown>): void;
+  access(ctx: RequestContext, config: Record<string, unknown>): void | Promise<void>;
 }
 
 function refuse(ctx: RequestContext, status: number, message?: string, headers?: LuaTable): never {
@@ -45,16 +46,23 @@ function authenticated(ctx: RequestContext, credential: { id: string; consumer: 
   });
 }
 
+function goAnonymous(ctx: RequestContext, anonymous: string): void {
+  const consumer = pdkMethod('kong.client.load_consumer')?.(ctx, [anonymous, true]);
+  setIdentity(ctx, consumer as LuaTable | undefined, undefined);
+}
+
 const basicAuth: NativePlugin = {
   priority: 1100,
-  access: (ctx) => {
+  access: (ctx, config) => {
+    const { anonymous } = config;
+    if (typeof anonymous === 'string' && ctx.credential !== undefined) return;
     const [, encoded = ''] = /^Basic (.+)$/i.exec(ctx.headers.first('authorization') ?? '') ?? [];
     const credential = ctx.configuration.basicAuthCredentials.get(
       Buffer.from(encoded, 'base64').toString('utf8'),
     );
-    if (credential === undefined)
-      refuse(ctx, 401, 'Unauthorized', { 'WWW-Authenticate': 'Basic realm="service"' });
-    authenticated(ctx, credential);
+    if (credential !== undefined) authenticated(ctx, credential);
+    else if (typeof anonymous === 'string') goAnonymous(ctx, anonymous);
+    else refuse(ctx, 401, 'Unauthorized', { 'WWW-Authenticate': 'Basic realm="service"' });
   },
 };
 
@@ -119,32 +127,60 @@ const requestTransformer: NativePlugin = {
   },
 };
 
+/** The values under `name`, where key-auth looks for them, and what takes them away. */
+async function keyAuthValue(
+  ctx: RequestContext,
+  config: Record<string, unknown>,
+  name: string,
+): Promise<LuaValue> {
+  const table = ctx.headers.table(100);
+  const inHeader =
+    config['key_in_header'] === false
+      ? undefined
+      : (table.get(name) ?? table.get(name.toLowerCase().replaceAll('_', '-')));
+  if (inHeader !== undefined) return inHeader;
+  const inQuery = config['key_in_query'] === false ? undefined : decodeArguments(ctx.args)[name];
+  if (inQuery !== undefined || config['key_in_body'] !== true) return inQuery;
+  const form = await readForm(ctx, undefined);
+  return isTable(form as LuaValue) ? (form as LuaTable)[name] : undefined;
+}
+
+async function hideKey(ctx: RequestContext, config: Record<string, unknown>, name: string): Promise<void> {
+  await pdkMethod('kong.service.request.clear_query_arg')?.(ctx, [name]);
+  ctx.headers.clear(name);
+  if (config['key_in_body'] !== true) return;
+  const form = await readForm(ctx, undefined);
+  if (!isTable(form as LuaValue)) return;
+  const { [name]: _key, ...rest } = form as LuaTable;
+  await pdkMethod('kong.service.request.set_body')?.(ctx, [rest]);
+}
+
 const keyAuth: NativePlugin = {
   priority: 1250,
-  access: (ctx, config) => {
+  access: async (ctx, config) => {
     const anonymous = config['anonymous'];
-    if (typeof anonymous === 'string' && ctx.credential !== undefined) return;
     if (config['run_on_preflight'] === false && ctx.method === 'OPTIONS') return;
-    const names = (config['key_names'] as string[] | undefined) ?? ['apikey'];
-    const table = ctx.headers.table(100);
-    const query = decodeArguments(ctx.args);
-    const found = names.map(
-      (name) => table.get(name) ?? table.get(name.toLowerCase().replaceAll('_', '-')) ?? query[name],
-    );
-    const key = found.find((value) => typeof value === 'string');
-    const credential = key === undefined ? undefined : ctx.configuration.keyAuthCredentials.get(key);
-    if (credential !== undefined) {
-      authenticated(ctx, credential);
-      return;
+    if (typeof anonymous === 'string' && ctx.credential !== undefined) return;
+    let refusal = 'No API key found in request';
+    for (const name of (config['key_names'] as string[] | undefined) ?? ['apikey']) {
+      const value = await keyAuthValue(ctx, config, name);
+      if (Array.isArray(value)) {
+        refusal = 'Duplicate API key found';
+        break;
+      }
+      if (typeof value !== 'string') continue;
+      // Before it is looked up: a wrong one is hidden as well.
+      if (config['hide_credentials'] === true) await hideKey(ctx, config, name);
+      const credential = ctx.configuration.keyAuthCredentials.get(value);
+      if (credential !== undefined) {
+        authenticated(ctx, credential);
+        return;
+      }
+      if (value !== '') refusal = 'Unauthorized';
+      break;
     }
-    if (typeof anonymous === 'string') {
-      const consumer = pdkMethod('kong.client.load_consumer')?.(ctx, [anonymous, true]);
-      setIdentity(ctx, consumer as LuaTable | undefined, undefined);
-      return;
-    }
-    refuse(ctx, 401, key === undefined ? 'No API key found in request' : 'Unauthorized', {
-      'WWW-Authenticate': 'Key',
-    });
+    if (typeof anonymous === 'string') goAnonymous(ctx, anonymous);
+    else refuse(ctx, 401, refusal, { 'WWW-Authenticate': 'Key' });
   },
 };
 

@@ -233,9 +233,12 @@ const otherMethods: Record<string, PdkMethod> = {
   'kong.router.get_service': serviceTable,
   'kong.log.serialize': (ctx) =>
     JSON.stringify({
+      response: { status: answerOf(ctx).status },
       request: { method: ctx.method, uri: ctx.downstream.uri, id: ctx.id },
       consumer: toJson(ctx.consumer),
       client_ip: ctx.downstream.remoteAddress,
+      route: toJson(routeTable(ctx)),
+      service: toJson(serviceTable(ctx)),
     }),
   'kong.log.set_serialize_value': () => undefined,
   'kong.log': logMethod('notice'),
@@ -258,7 +261,19 @@ const METHODS = new Map<string, PdkMethod>(
   }),
 );
 
+/**
+ * Kong runs the log phase of external plugins in a timer, without the request: what it has not put aside, and what is not
+ * in ngx.ctx, raises there. (kong/runloop/plugin_servers/plugin.lua)
+ */
+const NEEDS_THE_REQUEST =
+  /^kong\.(?:request\.(?!get_headers?$)|nginx\.get_var$|client\.get_(?:forwarded_)?(?:ip|port)$)/;
+
 /** The method of that full name, or undefined. */
 export function pdkMethod(name: string): PdkMethod | undefined {
-  return METHODS.get(name);
+  const method = METHODS.get(name);
+  if (method === undefined || !NEEDS_THE_REQUEST.test(name)) return method;
+  return (ctx, args) => {
+    if (ctx.answer !== undefined) throw new LuaError('API disabled in the context of ngx.timer');
+    return method(ctx, args);
+  };
 }

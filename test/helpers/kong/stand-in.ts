@@ -204,11 +204,20 @@ class StandInKong {
     }
     const worker = this.#workers[(this.#turn += 1) % this.#workers.length];
     if (worker === undefined) return errorResponse(ctx, 500);
+    // A plugin that ends the request ends the access phase of those after it; their log phase runs.
+    let ended: { readonly reason: unknown } | undefined;
+    const attempt = async (access: () => void | Promise<void>): Promise<void> => {
+      try {
+        await access();
+      } catch (reason) {
+        ended = { reason };
+      }
+    };
     for (const plugin of this.#pluginsFor(route)) {
       ctx.plugin = { name: plugin.name, id: plugin.id };
       const native = NATIVE_PLUGINS.get(plugin.name);
       if (native !== undefined) {
-        native.access(ctx, plugin.config ?? {});
+        if (ended === undefined) await attempt(() => native.access(ctx, plugin.config ?? {}));
         continue;
       }
       const external = this.#plugins.get(plugin.name);
@@ -221,8 +230,10 @@ class StandInKong {
           return worker.handleEvent(external, own, ctx, 'log');
         });
       }
-      if (external.phases.includes('access')) await worker.handleEvent(external, own, ctx, 'access');
+      if (external.phases.includes('access') && ended === undefined)
+        await attempt(() => worker.handleEvent(external, own, ctx, 'access'));
     }
+    if (ended !== undefined) throw ended.reason;
     return proxy(ctx);
   }
 
