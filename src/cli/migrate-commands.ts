@@ -4,6 +4,7 @@ import type { Io, Output } from './output.ts';
 import type * as Steps from './migrate.ts';
 import type { MigrateContext, MigrateOptions } from './migrate.ts';
 import { addSecretsCommands } from './migrate-secrets-commands.ts';
+import type { ShadowCommandOptions } from './migrate-shadow.ts';
 import type { CliSession } from './session.ts';
 
 export interface MigrateCommandDeps {
@@ -26,7 +27,7 @@ type Module = typeof Steps;
 export function addMigrateCommands(program: Command, { io, command, inSession }: MigrateCommandDeps): void {
   const migrate = program
     .command('migrate')
-    .description('leave key-auth: plan, import, verify, switch, purge; rollback until the purge');
+    .description('leave key-auth: plan, import, verify, shadow, switch, purge; rollback until the purge');
 
   const kong = (made: Command, what: string): Command =>
     made
@@ -122,6 +123,42 @@ export function addMigrateCommands(program: Command, { io, command, inSession }:
       step((module, context, options: MigrateOptions & Parameters<Module['migrateVerify']>[1]) =>
         module.migrateVerify(context, options),
       ),
+    );
+
+  dry(
+    places(
+      command(
+        migrate,
+        'shadow',
+        'compare with key-auth beside it, deciding nothing; --report: what it found (exit status 4: not all alike)',
+        [
+          'hashed-key-auth migrate shadow --route orders',
+          'hashed-key-auth migrate shadow --yes',
+          'hashed-key-auth migrate shadow --report',
+          'hashed-key-auth migrate shadow --off',
+        ],
+      ),
+    ),
+  )
+    .option('--route <routes...>', 'only beside key-auth on these routes, by name or id')
+    .option('--service <services...>', 'only beside key-auth on these services, by name or id')
+    .option('--plugin <ids...>', 'only beside these key-auth plugins')
+    .option(
+      '--in-path',
+      'also where keys are hidden or in bodies: these routes answer 500 while the plugin server is down',
+    )
+    .option('--yes', 'do it')
+    .option('--off', 'take away what was added')
+    .option('--report', 'say what was found since the servers were started')
+    .option(
+      '--metrics-url <urls...>',
+      "metrics of every node, for --report (default: the configuration's metrics.listen)",
+    )
+    .action(
+      step(async (_module, context, options: MigrateOptions & ShadowCommandOptions) => {
+        const { migrateShadow } = await import('./migrate-shadow.ts');
+        return migrateShadow(context, options);
+      }),
     );
 
   dry(

@@ -8,6 +8,7 @@ import { AdminApi } from '../migrate/admin-api.ts';
 import { AdminSource } from '../migrate/admin-source.ts';
 import { FileSource } from '../migrate/file-source.ts';
 import { AdminControl, FileControl, type GatewayControl } from '../migrate/gateway-control.ts';
+import { AdminShadows, FileShadows, type ShadowControl } from '../migrate/shadow-control.ts';
 import { PostgresSource, readKongConf } from '../migrate/postgres-source.ts';
 import { AdminSecrets } from '../migrate/secrets/admin.ts';
 import type { SecretsControl } from '../migrate/secrets/control.ts';
@@ -38,6 +39,8 @@ export interface Places {
   readonly database: PostgresSource | undefined;
   /** Undefined where only the database was named, which is never written to. */
   control(peppers: PepperRing): GatewayControl;
+  /** As {@link control}. */
+  shadows(): ShadowControl;
   close(): Promise<void>;
 }
 
@@ -58,6 +61,7 @@ export async function openPlaces(options: SourceOptions, config: Config): Promis
       source,
       database: undefined,
       control: (peppers) => new FileControl(file, peppers),
+      shadows: () => new FileShadows(file),
       close: () => source.close(),
     };
   }
@@ -75,16 +79,18 @@ export async function openPlaces(options: SourceOptions, config: Config): Promis
   if (admin !== undefined && database === undefined) await admin.check();
   const source = database ?? admin;
   if (source === undefined) throw new HkaError('HKA_INTERNAL', 'no source');
+  const writable = (): AdminApi => {
+    if (api !== undefined) return api;
+    throw new HkaError(
+      'HKA_USAGE',
+      "Kong's database is only ever read: name the Admin API as well, by --kong-admin-url",
+    );
+  };
   return {
     source,
     database,
-    control: () => {
-      if (api !== undefined) return new AdminControl(api, workspaces);
-      throw new HkaError(
-        'HKA_USAGE',
-        "Kong's database is only ever read: name the Admin API as well, by --kong-admin-url",
-      );
-    },
+    control: () => new AdminControl(writable(), workspaces),
+    shadows: () => new AdminShadows(writable(), workspaces),
     close: async () => {
       api?.close();
       await source.close();

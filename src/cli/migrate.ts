@@ -33,7 +33,7 @@ export interface MigrateOptions extends SourceOptions {
 }
 
 /** Status when a part could not be done, and the rest was. */
-const EXIT_PARTLY = 4;
+export const EXIT_PARTLY = 4;
 const MAX_RATE = 1_000_000;
 const MAX_NOTED = 50;
 /** Kong's nodes look for changes every 5 s, and take a moment to act upon them. */
@@ -114,7 +114,8 @@ export class MigrateContext {
   }
 }
 
-function assertSource({ source: known }: MigrationState, source: CredentialSource): void {
+/** Throws HKA_MIGRATION_JOURNAL where the journal is of another source. */
+export function assertSource({ source: known }: MigrationState, source: CredentialSource): void {
   if (known === undefined || (known.kind === source.kind && known.name === source.name)) return;
   throw new HkaError(
     'HKA_MIGRATION_JOURNAL',
@@ -401,6 +402,11 @@ export function migrateSwitch(context: MigrateContext, options: SwitchCommandOpt
           { details: { failed: verified.failed } },
         );
       }
+      // What compares with key-auth has nothing to compare with any more.
+      if (journal.state.shadows.size > 0) {
+        const removed = await places.shadows().remove(journal);
+        context.output.note(`taken away: ${removed} plugins that compared`);
+      }
       const count = await control.switchAll(journal, (plugin) => context.output.note(`switched: ${plugin}`));
       // And what came while it was switched.
       const late = await importOnce(context, source, journal);
@@ -570,14 +576,15 @@ export function migrateRollback(context: MigrateContext): Promise<number> {
       for await (const { lookup } of store.list()) if (lookup.kind === 'issued') issuedHere += 1;
       if (context.options.dryRun === true) {
         context.output.result(
-          { changes: plugins, issued_here: issuedHere },
-          `${plugins} changes at ${source.name} would be undone`,
+          { changes: plugins, shadows: state.shadows.size, issued_here: issuedHere },
+          `${plugins} changes at ${source.name} would be undone, and ${state.shadows.size} plugins that compare taken away`,
         );
         return 0;
       }
       const undone = await control.rollback(journal);
+      const compared = journal.state.shadows.size > 0 ? await places.shadows().remove(journal) : 0;
       context.output.result(
-        { undone, issued_here: issuedHere },
+        { undone, shadows_removed: compared, issued_here: issuedHere },
         `${source.name} is as it was before the switch (${undone} changes undone). What was imported stays; \`migrate switch\` may be repeated.`,
       );
       if (issuedHere > 0) {
@@ -593,7 +600,8 @@ export function migrateRollback(context: MigrateContext): Promise<number> {
 export async function migrateStatus(context: MigrateContext): Promise<number> {
   const state = readJournal(context.journalPath);
   const next = nextStep(state);
-  const { importDone, verifyDone, switchDone, purgeBegun, purgeDone } = state;
+  const { importDone, verifyDone, shadows, switchDone, purgeBegun, purgeDone } = state;
+  const [firstShadow] = shadows.values();
   const row = (name: string, at: string | undefined, what: string): string[] => [
     name,
     at === undefined ? '' : isoTime(Date.parse(at)),
@@ -606,6 +614,7 @@ export async function migrateStatus(context: MigrateContext): Promise<number> {
       imported: state.imported.size,
       import: importDone ?? null,
       verify: verifyDone ?? null,
+      shadow: firstShadow === undefined ? null : { at: firstShadow.at, plugins: shadows.size },
       switched: switchDone ?? null,
       purge: purgeDone ?? purgeBegun ?? null,
       weak_expire_at: state.weakExpiresAt === undefined ? null : isoTime(state.weakExpiresAt),
@@ -626,6 +635,7 @@ export async function migrateStatus(context: MigrateContext): Promise<number> {
             verifyDone?.at,
             verifyDone === undefined ? '' : `${verifyDone.verified} good, ${verifyDone.failed} failed`,
           ),
+          row('shadow', firstShadow?.at, shadows.size === 0 ? '' : `${shadows.size} plugins compare`),
           row(
             'switch',
             switchDone?.at,

@@ -47,7 +47,7 @@ export interface PlacedPlugin {
   readonly value: JsonObject;
   readonly node: YamlNode;
   /** Names of what it is set on. */
-  readonly scope: Readonly<Record<string, string>>;
+  readonly scope: { readonly [kind in (typeof SCOPES)[number]]?: string };
 }
 
 /** Throws HKA_CONFIG_INVALID for a file that is no declarative configuration, HKA_CONFLICT where an edit isn't possible. */
@@ -147,6 +147,7 @@ export function inverse(edits: readonly Edit[]): readonly Edit[] {
   });
 }
 
+/** Throws HKA_CONFIG_INVALID for what is no declarative configuration. */
 export function parseDeclarative(text: string, fileName: string): JsonObject {
   const document = parseYaml(text, { subject: fileName, code: 'HKA_CONFIG_INVALID', mergeKeys: true });
   if (isObject(document)) return document;
@@ -162,6 +163,7 @@ export function plainCopy(document: unknown): unknown {
   return JSON.parse(JSON.stringify(document)) as unknown;
 }
 
+/** Throws HKA_CONFLICT unless `changed` reads as `expected`. */
 export function assertSame(changed: string, fileName: string, expected: unknown): void {
   const found = plainCopy(parseDeclarative(changed, fileName));
   if (isDeepStrictEqual(found, expected)) return;
@@ -241,7 +243,7 @@ export function effectiveConfig(plugin: JsonObject, document: JsonObject): JsonO
   return { ...(isObject(base) ? base : {}), ...(isObject(own) ? own : {}) };
 }
 
-function pluginOf({ path, value, scope }: PlacedPlugin, document: JsonObject): KeyAuthPlugin {
+export function pluginOf({ path, value, scope }: PlacedPlugin, document: JsonObject): KeyAuthPlugin {
   const names = Object.entries(scope).map(([kind, name]) => `${kind} ${name}`);
   return {
     id: path,
@@ -354,13 +356,19 @@ export function distinct(edits: readonly Edit[]): readonly Edit[] {
   return [...byPlace.values()].toSorted((a, b) => a.at - b.at);
 }
 
+/** What is at a path such as `services[0].plugins[2]`, or `services[0].plugins`; undefined where nothing is. */
+export function placeOf(document: unknown, path: string): unknown {
+  let target = document;
+  for (const [, name = '', at] of path.matchAll(/([a-z_]+)(?:\[(\d+)\])?/g)) {
+    const list = isObject(target) ? target[name] : undefined;
+    target = at === undefined ? list : Array.isArray(list) ? (list as unknown[])[Number(at)] : undefined;
+  }
+  return target;
+}
+
 /** Makes of the plugin at `path` of a plain document what it is meant to become. */
 function switchIn(expected: unknown, path: string, document: JsonObject): void {
-  let target: unknown = expected;
-  for (const [, name = '', at = ''] of path.matchAll(/([a-z_]+)\[(\d+)\]/g)) {
-    const list = isObject(target) ? target[name] : undefined;
-    target = Array.isArray(list) ? (list as unknown[])[Number(at)] : undefined;
-  }
+  const target = placeOf(expected, path);
   if (!isObject(target)) return;
   const plugin = target as Record<string, unknown>;
   plugin['name'] = 'hashed-key-auth';

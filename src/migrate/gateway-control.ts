@@ -14,6 +14,7 @@ import { HkaError } from '../lib/errors.ts';
 import { readText } from '../lib/read-text.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import type { AdminApi, JsonObject } from './admin-api.ts';
+import { assertInstalled, idOf, listPlugins } from './admin-plugins.ts';
 import { fileDigest, hasDigest } from './digest.ts';
 import { applyEdits, inverse, planFileSwitch, withoutCredentials, type Edit } from './file-edit.ts';
 import type { Journal } from './journal.ts';
@@ -59,7 +60,7 @@ export class AdminControl implements GatewayControl {
   }
 
   async plan(): Promise<SwitchPlan> {
-    const all = await this.#plugins();
+    const all = await listPlugins(this.#api, this.#workspaces);
     const plugins: KeyAuthPlugin[] = [];
     const refused: PluginNote[] = [];
     const diff: string[] = [];
@@ -82,7 +83,7 @@ export class AdminControl implements GatewayControl {
   }
 
   async switchAll(journal: Journal, onSwitched: (plugin: string) => void): Promise<number> {
-    await assertInstalled(this.#api, 'hashed-key-auth');
+    await assertInstalled(this.#api, ['hashed-key-auth']);
     const { plugins } = await this.plan();
     await journal.append({ type: 'switch-begin' });
     // Those that an interrupted run has announced: whether Kong did it must be seen.
@@ -139,55 +140,6 @@ export class AdminControl implements GatewayControl {
 
   readonly deleteKey = (id: string, workspace: string | undefined): Promise<boolean> =>
     this.#api.delete(`/key-auths/${id}`, workspace);
-
-  async #plugins(): Promise<KeyAuthPlugin[]> {
-    const found: KeyAuthPlugin[] = [];
-    const names = new Map<string, string>();
-    for (const workspace of this.#workspaces) {
-      for (const [list, kind] of [
-        ['/services', 'service'],
-        ['/routes', 'route'],
-      ] as const) {
-        for await (const page of this.#api.list(list, workspace)) {
-          for (const { id, name } of page) {
-            if (typeof id === 'string') names.set(id, `${kind} ${typeof name === 'string' ? name : id}`);
-          }
-        }
-      }
-      const seen = new Set<string>();
-      for await (const page of this.#api.list('/plugins', workspace)) {
-        for (const entity of page) {
-          const id = String(entity['id']);
-          if (seen.has(id)) continue;
-          seen.add(id);
-          found.push({
-            id,
-            entity,
-            scope: scopeOf(entity, names),
-            ...(workspace === undefined ? {} : { workspace }),
-          });
-        }
-      }
-    }
-    return found;
-  }
-}
-
-/** Throws HKA_MIGRATION_STEP where Kong says that it does not have the plugin. */
-export async function assertInstalled(api: AdminApi, plugin: string): Promise<void> {
-  const root = await api.get('/');
-  const plugins = root?.['plugins'];
-  const available =
-    typeof plugins === 'object' && plugins !== null && 'available_on_server' in plugins
-      ? plugins.available_on_server
-      : undefined;
-  if (typeof available !== 'object' || available === null) return;
-  const there = Array.isArray(available) ? available.includes(plugin) : plugin in available;
-  if (there) return;
-  throw new HkaError(
-    'HKA_MIGRATION_STEP',
-    `this Kong does not have the plugin ${plugin} yet: add it to \`plugins\` and \`pluginserver_names\` in kong.conf on every node first`,
-  );
 }
 
 /** What Kong takes back; it sets updated_at itself. */
@@ -209,20 +161,6 @@ export function sameSettings(wanted: JsonObject, found: JsonObject): boolean {
     settings.every(([name, value]) => isDeepStrictEqual(config[name], value)) &&
     fields.every(([name, value]) => isDeepStrictEqual(found[name], value))
   );
-}
-
-function scopeOf(entity: JsonObject, names: ReadonlyMap<string, string>): string {
-  const parts = ['route', 'service', 'consumer', 'consumer_group'].flatMap((field) => {
-    const id = idOf(entity[field]);
-    return id === undefined ? [] : [names.get(id) ?? `${field.replace('_', ' ')} ${id}`];
-  });
-  return parts.length === 0 ? 'global' : parts.join(', ');
-}
-
-export function idOf(reference: unknown): string | undefined {
-  return typeof reference === 'object' && reference !== null && 'id' in reference
-    ? String(reference.id)
-    : undefined;
 }
 
 function scopeKey({ entity, workspace }: KeyAuthPlugin): string {

@@ -35,6 +35,16 @@ export type JournalEvent =
       readonly after: string;
     }
   | { readonly type: 'switch-done'; readonly plugins: number }
+  /** Written before it is made. `text`: what is inserted into a file. */
+  | {
+      readonly type: 'shadowing';
+      readonly id: string;
+      /** Id or path of the key-auth plugin. */
+      readonly beside: string;
+      readonly workspace?: string;
+      readonly text?: string;
+    }
+  | { readonly type: 'unshadowed'; readonly id: string }
   | { readonly type: 'purge-begin'; readonly count: number }
   | { readonly type: 'purged'; readonly ids: readonly string[] }
   | { readonly type: 'purge-done'; readonly count: number }
@@ -47,6 +57,15 @@ export interface FormerPlugin {
   readonly workspace?: string;
   readonly former: JsonObject;
   switched: boolean;
+}
+
+/** A plugin that compares beside key-auth. */
+export interface Shadow {
+  readonly id: string;
+  readonly beside: string;
+  readonly at: string;
+  readonly workspace?: string;
+  readonly text?: string;
 }
 
 export interface FileSwitch {
@@ -69,6 +88,8 @@ export interface MigrationState {
   readonly verified: Map<string, number>;
   verifyDone: { readonly at: string; readonly verified: number; readonly failed: number } | undefined;
   readonly plugins: Map<string, FormerPlugin>;
+  /** Those that may be there. */
+  readonly shadows: Map<string, Shadow>;
   file: FileSwitch | undefined;
   switchBegun: string | undefined;
   switchDone: { readonly at: string; readonly plugins: number } | undefined;
@@ -88,6 +109,7 @@ export function emptyState(): MigrationState {
     verified: new Map(),
     verifyDone: undefined,
     plugins: new Map(),
+    shadows: new Map(),
     file: undefined,
     switchBegun: undefined,
     switchDone: undefined,
@@ -149,6 +171,20 @@ function apply(state: MigrationState, event: JournalEvent, at: string): void {
     }
     case 'switch-done':
       state.switchDone = { at, plugins: event.plugins };
+      return;
+    case 'shadowing': {
+      const { id, beside, workspace, text } = event;
+      state.shadows.set(id, {
+        id,
+        beside,
+        at,
+        ...(workspace === undefined ? {} : { workspace }),
+        ...(text === undefined ? {} : { text }),
+      });
+      return;
+    }
+    case 'unshadowed':
+      state.shadows.delete(event.id);
       return;
     case 'purge-begin':
       state.purgeBegun = { at, count: event.count };

@@ -22,5 +22,7 @@ export function nextStep(state: MigrationState): Step {
   }
   if (state.verifyDone === undefined) return step('verify', 'to see that every key works as before');
   if (state.verifyDone.failed > 0) return step('verify', 'after what failed was mended');
+  if (state.shadows.size > 0)
+    return step('shadow --report', 'to see whether both plugins decide alike; then `migrate switch`');
   return step('switch', 'which shows what would change');
 }

@@ -8,7 +8,8 @@ import { HkaError, isHkaError } from '../../lib/errors.ts';
 import type { Secret } from '../../lib/secret.ts';
 import type { AdminApi, JsonObject } from '../admin-api.ts';
 import { hasDigest } from '../digest.ts';
-import { assertInstalled, idOf, sameSettings, writable } from '../gateway-control.ts';
+import { assertInstalled, idOf } from '../admin-plugins.ts';
+import { sameSettings, writable } from '../gateway-control.ts';
 import { canonical, entityDigest, masked, unmasked, type SecretsControl, type Undone } from './control.ts';
 import { scopeText, type GatewayModel, type ScopedPlugin } from './gateway.ts';
 import type { Change, MaskedText, SecretsJournal } from './journal.ts';
@@ -49,7 +50,7 @@ export class AdminSecrets implements SecretsControl {
     journal: SecretsJournal,
     onChanged: (what: string) => void,
   ): Promise<void> {
-    for (const name of new Set(targets.map((target) => target.name))) await assertInstalled(this.#api, name);
+    await assertInstalled(this.#api, [...new Set(targets.map((target) => target.name))]);
     for (const target of targets.filter(({ items }) => items.length > 0)) {
       await this.#send(target, journal);
       onChanged(`${target.name} on ${scopeText(target.source.scope)} sends the secrets`);

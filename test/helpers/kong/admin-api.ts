@@ -78,6 +78,18 @@ const PLUGIN_DEFAULTS: Record<string, Record<string, unknown>> = {
   },
 };
 
+const SHADOW_DEFAULTS = {
+  key_names: ['apikey'],
+  anonymous: null,
+  key_in_header: true,
+  key_in_query: true,
+  key_in_body: false,
+  run_on_preflight: true,
+  other_authenticators: false,
+};
+for (const name of ['hashed-key-auth-shadow', 'hashed-key-auth-shadow-access'])
+  PLUGIN_DEFAULTS[name] = SHADOW_DEFAULTS;
+
 export async function startStandInAdmin(
   options: {
     readonly tls?: ServerOptions;
