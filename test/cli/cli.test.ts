@@ -64,6 +64,7 @@ test('each plugin has a dump of its own, the only one in it; one for the stock s
     ['hashed-key-auth', 1250, 'access'],
     ['vault-upstream-secrets', 790, 'access'],
     ['vault-upstream-watch', 790, 'log'],
+    ['hashed-key-auth-shadow', 1251, 'log'],
   ] as const) {
     const [own, stock] = await Promise.all([hka(['dump', name]), hka(['dump', name, '--stock'])]);
     const dump = JSON.parse(own.stdout) as {

@@ -39,7 +39,8 @@ const plugin: PluginDefinition = {
   start: (config) => {
     if ((config as { refuse?: boolean }).refuse === true)
       throw new HkaError('HKA_CONFIG_INVALID', 'refused on purpose');
-    return { access: (kong, event) => access(kong, event) };
+    const decidesNothing = (config as { decidesNothing?: boolean }).decidesNothing === true;
+    return { access: (kong, event) => access(kong, event), ...(decidesNothing ? { decidesNothing } : {}) };
   },
 };
 
@@ -189,6 +190,55 @@ for (const [what, thrown, status] of [
     assert.is(result.exit?.status, status);
     assert.not.match(result.exit?.body ?? '', 'secret');
     assert.is(lines.length, 1);
+  });
+}
+
+for (const [what, handler, reply] of [
+  [
+    'throws',
+    () => {
+      throw new HkaError('HKA_STORE_UNAVAILABLE', 'away');
+    },
+    undefined,
+  ],
+  ['never ends', () => new Promise<void>(() => undefined), undefined],
+  [
+    'is answered with what is no message',
+    async (kong: Kong) => void (await kong.request.get_headers(10)),
+    Buffer.from([0xff]),
+  ],
+  [
+    'is answered with too much',
+    async (kong: Kong) => void (await kong.request.get_raw_body()),
+    Buffer.alloc(OPTIONS.maxFrameBytes + 1),
+  ],
+] as const) {
+  test(`a plugin that decides nothing and ${what}: the request goes on`, async () => {
+    await server.close();
+    server = await start({ eventDeadlineMs: 400 });
+    access = handler;
+    const peer = await PluginSocket.open(path());
+    const instance = await peer.start('under-test', { decidesNothing: true });
+    peer.sendCall('cmd_handle_event', { instance_id: instance ?? 0, event_name: 'access' });
+    const frames: string[] = [];
+    for (let frame = await peer.readFrame(); frame !== undefined; frame = await peer.readFrame()) {
+      frames.push(frame.toString('latin1'));
+      if (frame.length === 0) break;
+      if (frame.toString().startsWith('kong.')) {
+        await peer.readFrame();
+        if (reply !== undefined) peer.frame(reply);
+      }
+    }
+    assert.is(frames.at(-1), '', 'the end of the calls, not an exit');
+    assert.not(frames.includes('kong.response.exit'));
+    assert.ok(((await peer.readFrame())?.length ?? 0) > 0, 'and the return');
+    // What could not be read whole is the end of its connection, and of no more.
+    if (what === 'is answered with too much') await peer.untilClosed();
+    access = () => Promise.resolve();
+    const { peer: next, instance: again } = await opened();
+    assert.is((await next.event(again, {})).end, 'return');
+    peer.close();
+    next.close();
   });
 }
 
