@@ -68,6 +68,22 @@ test.before(async () => {
               plugins: [{ name: 'hashed-key-auth', config: { anonymous: 'nobody' } }],
             },
             {
+              name: 'shadowed',
+              paths: ['/shadowed'],
+              plugins: [
+                { name: 'key-auth', config: { hide_credentials: true } },
+                { name: 'hashed-key-auth-shadow-access', config: {} },
+              ],
+            },
+            {
+              name: 'beside',
+              paths: ['/beside'],
+              plugins: [
+                { name: 'key-auth', config: {} },
+                { name: 'hashed-key-auth-shadow', config: {} },
+              ],
+            },
+            {
               name: 'ghost',
               paths: ['/ghost'],
               plugins: [{ name: 'hashed-key-auth', config: { anonymous: 'ghost' } }],
@@ -116,7 +132,15 @@ test.before(async () => {
         },
       ],
     },
-    pluginServers: [peer.definition, described('vault-upstream-secrets'), described('vault-upstream-watch')],
+    pluginServers: [
+      peer.definition,
+      ...[
+        'vault-upstream-secrets',
+        'vault-upstream-watch',
+        'hashed-key-auth-shadow',
+        'hashed-key-auth-shadow-access',
+      ].map(described),
+    ],
   });
 });
 
@@ -219,6 +243,23 @@ checkWithVault('vault-upstream-watch: a refused new value is followed by the pre
   });
 });
 
+/** key-auth alone decides, and what is logged shows that the comparison ran. */
+async function decidesAsKeyAuth(): Promise<void> {
+  for (const path of ['/shadowed', '/beside']) {
+    assert.is((await call(path, [['apikey', NATIVE_KEY]])).status, 200);
+    assert.is((await call(path, [['apikey', alice.key]])).status, 401);
+    assert.is((await call(path)).status, 401);
+  }
+}
+
+test('beside key-auth: nothing of a request is decided here, and disagreements are logged', async () => {
+  await decidesAsKeyAuth();
+  for (const outcome of ['only_key_auth', 'only_hashed'])
+    await eventually(`${outcome} is logged`, () => peer.output().includes(`"outcome":"${outcome}"`));
+  assert.not.match(peer.output(), NATIVE_KEY);
+  assert.not.match(peer.output(), alice.key);
+});
+
 test('a revoked key stops', async () => {
   const { id, key } = await installation.issue('alice');
   await eventually('it works', async () => (await call('/plain', [['apikey', key]])).status === 200);
@@ -228,6 +269,7 @@ test('a revoked key stops', async () => {
 
 test('with the server killed an unguarded route is open, a guarded one is not', async () => {
   await peer.kill();
+  await decidesAsKeyAuth();
   assert.is((await call('/plain')).status, 200);
   upstream.reset();
   for (const headers of [[], [['apikey', 'wrong']], [['apikey', alice.key]]] as const) {

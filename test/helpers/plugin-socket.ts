@@ -126,8 +126,12 @@ export class PluginSocket {
   }
 
   /** Runs one event as Kong does, answering PDK calls by `answers`. A missing answer is an empty reply. */
-  async event(instanceId: number, answers: Readonly<Record<string, Answer>>): Promise<EventResult> {
-    const sequence = this.sendCall('cmd_handle_event', { instance_id: instanceId, event_name: 'access' });
+  async event(
+    instanceId: number,
+    answers: Readonly<Record<string, Answer>>,
+    phase: 'access' | 'log' = 'access',
+  ): Promise<EventResult> {
+    const sequence = this.sendCall('cmd_handle_event', { instance_id: instanceId, event_name: phase });
     const calls: PdkCall[] = [];
     for (;;) {
       const method = await this.readFrame();

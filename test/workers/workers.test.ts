@@ -13,6 +13,8 @@ import {
   type Answer,
   type EventResult,
 } from '../helpers/plugin-socket.ts';
+import type { LuaValue } from '../helpers/kong/lua.ts';
+import { decode, unwrapValue } from '../helpers/kong/protobuf-messages.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('workers');
@@ -226,6 +228,57 @@ test('SIGTERM ends workers and supervisor with status 0, and takes the socket aw
   assert.is(served.child.exitCode, 0);
   assert.not.ok(existsSync(installation.socket));
   assert.ok(workers.every((pid) => !existsSync(`/proc/${pid}`)));
+});
+
+test('access and log phase of a request in different workers: each request is counted once, over all of them', async () => {
+  const metricsPort = 41_000 + (process.pid % 20_000);
+  await served.kill('SIGTERM');
+  installation.configure(['metrics:', `  listen: 127.0.0.1:${metricsPort}`]);
+  served = await installation.serve();
+  const first = await PluginSocket.open(installation.socket);
+  const instance = (await first.start('hashed-key-auth-shadow-access', {})) ?? 0;
+  first.close();
+  let notes = 0;
+  await everywhere(async (peer, index) => {
+    const shared = new Map<string, LuaValue>();
+    const request: Record<string, Answer> = {
+      ...answers(index % 2 === 0 ? alice.key : 'wrong'),
+      'kong.ctx.shared.set': (args) => {
+        const { k, v } = decode('KV', args);
+        shared.set(String(k), unwrapValue(v));
+        notes += 1;
+        return undefined;
+      },
+      'kong.ctx.shared.get': () => ({
+        type: 'Value',
+        message: { string_value: shared.get('hashed-key-auth-shadow-access') },
+      }),
+      'kong.client.get_consumer': () =>
+        index % 2 === 0 ? { type: 'Consumer', message: { id: ALICE, username: 'alice' } } : undefined,
+      'kong.client.get_credential': () =>
+        index % 2 === 0 ? { type: 'AuthenticatedCredential', message: { id: alice.id } } : undefined,
+      'kong.response.get_status': () => ({ type: 'Int', message: { v: index % 2 === 0 ? 200 : 401 } }),
+      'kong.response.get_source': () => stringReply(index % 2 === 0 ? 'service' : 'exit'),
+    };
+    assert.is((await peer.event(instance, request)).end, 'return');
+    // Kong takes whichever connection is free.
+    const other = await PluginSocket.open(installation.socket);
+    assert.is((await other.event(instance, request, 'log')).end, 'return');
+    other.close();
+  });
+  assert.is(notes, 60);
+  const counted = await eventually('all are counted', async () => {
+    const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+    const counts = new Map(
+      [...text.matchAll(/^hashed_key_auth_shadow_total\{outcome="(\w+)"\} (\d+)$/gm)].map(
+        ([, outcome = '', count]) => [outcome, Number(count)] as const,
+      ),
+    );
+    return [...counts.values()].reduce((sum, count) => sum + count, 0) === 60 ? counts : undefined;
+  });
+  const of = (outcome: string): number => counted.get(outcome) ?? 0;
+  assert.is(of('same_consumer') + of('both_refused') + of('undecided_late') + of('undecided_busy'), 60);
+  assert.ok(of('both_refused') > 0);
 });
 
 test.run();

@@ -11,6 +11,9 @@ const root = resolve(import.meta.dirname, '..', '..', '..', '..');
 const sources = join(root, 'test', 'helpers', 'peers');
 export const STOCK_SERVER = join(root, 'node_modules', '.bin', 'kong-js-pluginserver');
 
+/** Of a long run only the end is of interest. */
+const MAX_OUTPUT = 1_000_000;
+
 export interface Peer {
   readonly pluginName: string;
   readonly definition: PluginServerDefinition;
@@ -18,6 +21,8 @@ export interface Peer {
   start(): Promise<void>;
   /** Its process, once it runs. */
   readonly pid: number | undefined;
+  /** What it wrote to standard error. */
+  output(): string;
   kill(): Promise<void>;
   /** Kills it and removes its folder. */
   dispose(): Promise<void>;
@@ -30,6 +35,7 @@ class RunningPeer implements Peer {
   readonly #environment: NodeJS.ProcessEnv;
   readonly #folder: string;
   #child: ChildProcess | undefined;
+  #output = '';
 
   constructor(
     pluginName: string,
@@ -49,10 +55,20 @@ class RunningPeer implements Peer {
     return this.#child?.pid;
   }
 
+  output(): string {
+    return this.#output;
+  }
+
   async start(): Promise<void> {
     const [program, ...args] = this.#command;
     rmSync(this.definition.socket, { force: true });
-    const child = spawn(program, args, { stdio: 'ignore', env: { ...process.env, ...this.#environment } });
+    const child = spawn(program, args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, ...this.#environment },
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.#output = `${this.#output}${chunk.toString()}`.slice(-MAX_OUTPUT);
+    });
     this.#child = child;
     await eventually(`${this.pluginName} listens`, () => {
       if (child.exitCode !== null) throw new Error(`${program} ended with ${child.exitCode}`);
