@@ -105,6 +105,19 @@ export async function startBenchGateway(): Promise<BenchGateway> {
   };
   add('no plugin', []);
   if (real) add('native key-auth', [plugin('key-auth', { hide_credentials: true })]);
+  if (real) {
+    const hidden = plugin('key-auth', { hide_credentials: true });
+    add(
+      'native key-auth, compared after',
+      [plugin('key-auth', {}), plugin('hashed-key-auth-shadow', {})],
+      served.child.pid,
+    );
+    add(
+      'native key-auth, compared ahead',
+      [hidden, plugin('hashed-key-auth-shadow-access', {})],
+      served.child.pid,
+    );
+  }
   add('stock JS server, 1 call', [plugin('peer-js', { bench: 1 })], stock.pid);
   add('stock JS server, 3 calls', [plugin('peer-js', { bench: 3 })], stock.pid);
   if (go !== undefined) add('go-pdk, 1 call', [plugin('peer-go', { bench: 1 })], go.pid);
@@ -131,7 +144,12 @@ export async function startBenchGateway(): Promise<BenchGateway> {
     workers: 1,
     extraKongConf: { proxy_access_log: 'off', log_level: 'error', upstream_keepalive_pool_size: '512' },
     pluginServers: [
-      ...installation.pluginServers('vault-upstream-secrets', 'vault-upstream-watch'),
+      ...installation.pluginServers(
+        'vault-upstream-secrets',
+        'vault-upstream-watch',
+        'hashed-key-auth-shadow',
+        'hashed-key-auth-shadow-access',
+      ),
       stock.definition,
       ...(go === undefined ? [] : [go.definition]),
     ],

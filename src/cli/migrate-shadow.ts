@@ -151,7 +151,8 @@ const MEANING: Readonly<Record<ShadowOutcome, string>> = {
   only_hashed: 'hashed-key-auth would accept, key-auth does not: was the key deleted since the last import?',
   other_consumer: 'both accept, for different consumers',
   undecided_busy: 'too many new keys at once; the next request with the key is compared',
-  undecided_unavailable: 'store, pepper or Vault out of reach; the log says which',
+  undecided_unavailable:
+    'store, pepper or Vault out of reach, see the log; after the switch these get an error',
   undecided_late: 'not known when the request ended',
   undecided_unseen: "key-auth's key was not to be seen (hidden, in a body, or changed on the way)",
   not_compared: 'key-auth did not decide, or it can not be told from another plugin',
@@ -195,9 +196,7 @@ async function reportShadow(
       ),
       '',
       `Since ${urls.length === 1 ? 'the server was' : `each of the ${urls.length} servers was`} started. ${closing}${
-        undecided > 0
-          ? ` ${undecided} were not decided here; a route would have answered these with an error.`
-          : ''
+        undecided > 0 ? ` ${undecided} were not decided here.` : ''
       }`,
     ].join('\n'),
   );
