@@ -379,6 +379,11 @@ export function migrateSwitch(context: MigrateContext, options: SwitchCommandOpt
     const plan = await control.plan();
     if (options.yes !== true || context.options.dryRun === true) {
       showSwitch(context, plan);
+      const { shadows } = readJournal(context.journalPath);
+      if (shadows.size > 0)
+        context.output.note(
+          `${shadows.size} plugins that compare with key-auth would be taken away as well.`,
+        );
       context.output.note('Nothing was changed. --yes does it, after a last import and verification.');
       return plan.refused.length > 0 ? EXIT_PARTLY : 0;
     }

@@ -12,6 +12,7 @@
 import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
 import { abortable } from '../lib/abortable.ts';
 import { Buckets } from '../lib/buckets.ts';
+import { HkaError } from '../lib/errors.ts';
 import { describeError } from '../lib/logger.ts';
 import { forgetLastMatch } from '../lib/regexp-statics.ts';
 import { readBody } from './body/read-body.ts';
@@ -296,7 +297,13 @@ class LoggedOnce {
 }
 
 function toLogged(text: string): Logged {
-  const whole = record(JSON.parse(text === '' ? '{}' : text));
+  let whole: Readonly<Record<string, unknown>>;
+  try {
+    whole = record(JSON.parse(text));
+  } catch {
+    // The parser's own message quotes the text, in which there may be a key.
+    throw new HkaError('HKA_PROTOCOL', 'Kong gave no JSON for the request');
+  }
   const request = record(whole['request']);
   const named = {
     method: request['method'],

@@ -10,7 +10,7 @@ import { install, type Installation } from '../helpers/installation.ts';
 import { kongKey } from '../helpers/keys.ts';
 import { startStandInAdmin } from '../helpers/kong/admin-api.ts';
 import { realKongBinary } from '../helpers/kong/gateway.ts';
-import { startKongWithDatabase } from '../helpers/kong/real-kong-database.ts';
+import { addAt, startKongWithDatabase, type Add } from '../helpers/kong/real-kong-database.ts';
 import { startStandInKong } from '../helpers/kong/stand-in.ts';
 import { postgresAbsence, startPostgres } from '../helpers/postgres-server.ts';
 import { suite } from '../helpers/suite.ts';
@@ -20,9 +20,6 @@ const test = suite('comparing before the switch');
 
 const METRICS_PORT = 20_000 + (process.pid % 20_000);
 const PLUGINS = ['hashed-key-auth-shadow', 'hashed-key-auth-shadow-access'];
-
-/** Makes entities, at a stand-in or at a real Kong. */
-type Add = (collection: string, entity: Record<string, unknown>) => Promise<{ id: string }>;
 
 async function prepare(): Promise<{ installation: Installation; upstream: Upstream }> {
   const installation = await install();
@@ -144,18 +141,7 @@ withKong('on a real Kong with a database', async () => {
   const postgres = await startPostgres();
   const kong = await startKongWithDatabase(postgres, installation.pluginServers(...PLUGINS));
   try {
-    await compareAndSwitchOff(prepared, kong, async (collection, entity) => {
-      const { consumer, ...rest } = entity as { consumer?: { id: string } };
-      const path =
-        collection === 'key-auths' ? `/consumers/${consumer?.id ?? ''}/key-auth` : `/${collection}`;
-      const response = await fetch(`${kong.adminUrl}${path}`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(collection === 'key-auths' ? rest : entity),
-      });
-      assert.is(response.status, 201, await response.clone().text());
-      return (await response.json()) as { id: string };
-    });
+    await compareAndSwitchOff(prepared, kong, addAt(kong.adminUrl));
   } finally {
     await kong.stop();
     await upstream.close();
@@ -169,11 +155,7 @@ withKong('a real Kong that does not have the plugin: what kong.conf needs', asyn
   const postgres = await startPostgres();
   const kong = await startKongWithDatabase(postgres, [installation.pluginServer]);
   try {
-    await fetch(`${kong.adminUrl}/plugins`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ name: 'key-auth' }),
-    });
+    await addAt(kong.adminUrl)('plugins', { name: 'key-auth' });
     const places = ['--kong-admin-url', kong.adminUrl, '--config', installation.config];
     await hkaHere(['migrate', 'import', ...places]);
     const refused = await hkaHere(['migrate', 'shadow', '--yes', ...places]);

@@ -356,7 +356,7 @@ test('settings of key-auth that change are taken over by the next run', async ()
   assert.equal([again.status, again.report['added']], [0, 1]);
   const now = shadows();
   assert.equal([now.length, now[0]?.id], [1, made?.id]);
-  assert.equal((now[0]?.['config'] as Record<string, unknown>)['key_names'], ['x-key']);
+  assert.match(JSON.stringify(now[0]?.['config']), '"key_names":["x-key"]');
 });
 
 test('interrupted between journal and Kong: the next run makes the same plugin, and --off finds it', async () => {

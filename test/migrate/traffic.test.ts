@@ -11,16 +11,13 @@ import { install, type Installation } from '../helpers/installation.ts';
 import { kongKey } from '../helpers/keys.ts';
 import { startStandInAdmin } from '../helpers/kong/admin-api.ts';
 import { realKongBinary, type Gateway } from '../helpers/kong/gateway.ts';
-import { startKongWithDatabase } from '../helpers/kong/real-kong-database.ts';
+import { addAt, startKongWithDatabase, type Add } from '../helpers/kong/real-kong-database.ts';
 import { startStandInKong } from '../helpers/kong/stand-in.ts';
 import { postgresAbsence, startPostgres } from '../helpers/postgres-server.ts';
 import { suite } from '../helpers/suite.ts';
 import { startUpstream, type Upstream } from '../helpers/upstream.ts';
 
 const test = suite('traffic through a migration');
-
-/** Makes entities, at a stand-in or at a real Kong. */
-type Add = (collection: string, entity: Record<string, unknown>) => Promise<{ id: string }>;
 
 interface Caller {
   readonly key: string;
@@ -227,19 +224,7 @@ for (const by of ['Admin API', 'PostgreSQL'] as const) {
     await installation.serve();
     const kong = await startKongWithDatabase(postgres, [installation.pluginServer]);
     try {
-      const add: Add = async (collection, entity) => {
-        const { consumer, ...rest } = entity as { consumer?: { id: string } };
-        const path =
-          collection === 'key-auths' ? `/consumers/${consumer?.id ?? ''}/key-auth` : `/${collection}`;
-        const response = await fetch(`${kong.adminUrl}${path}`, {
-          method: 'POST',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(collection === 'key-auths' ? rest : entity),
-        });
-        assert.is(response.status, 201, await response.clone().text());
-        return (await response.json()) as { id: string };
-      };
-      const callers = await furnish(add, upstream);
+      const callers = await furnish(addAt(kong.adminUrl), upstream);
       await eventually('Kong has it all', async () => {
         const answers = await Promise.all(
           ROUTES.flatMap(({ name }) =>

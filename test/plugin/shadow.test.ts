@@ -265,10 +265,11 @@ test('lines about disagreements are bounded; the counts are not', async () => {
 
 test('what Kong says of a request is asked for only where it is needed', async () => {
   const asked = async (change: (request: Request) => void, config: Record<string, unknown> = {}) => {
-    const { beside, counts } = start(() => GOOD, config);
+    const { beside, counts, lines } = start(() => GOOD, config);
     const request = new Request();
     change(request);
     await beside.log?.(request.kong, new Ending());
+    assert.not.match(JSON.stringify(lines), KEY.slice(0, 8));
     return [request.calls.includes('log.serialize'), Object.keys(outcomes(counts))[0]];
   };
   assert.equal(await asked(() => undefined), [false, 'same_consumer']);
@@ -289,7 +290,7 @@ test('what Kong says of a request is asked for only where it is needed', async (
   assert.equal(
     await asked((request) => {
       request.headers = {};
-      request.serialized = '{"request"';
+      request.serialized = KEY;
     }),
     [true, 'undecided_unavailable'],
   );

@@ -17,6 +17,24 @@ export interface KongWithDatabase extends Gateway {
   readonly kongConf: string;
 }
 
+/** Makes entities, at a stand-in or at a real Kong. */
+export type Add = (collection: string, entity: Record<string, unknown>) => Promise<{ id: string }>;
+
+/** Over a real Kong's Admin API. */
+export function addAt(adminUrl: string): Add {
+  return async (collection, entity) => {
+    const { consumer, ...rest } = entity as { consumer?: { id: string } };
+    const path = collection === 'key-auths' ? `/consumers/${consumer?.id ?? ''}/key-auth` : `/${collection}`;
+    const response = await fetch(`${adminUrl}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(collection === 'key-auths' ? rest : entity),
+    });
+    if (response.status !== 201) throw new Error(`POST ${path}: ${response.status} ${await response.text()}`);
+    return (await response.json()) as { id: string };
+  };
+}
+
 export async function startKongWithDatabase(
   postgres: PostgresServer,
   pluginServers: PluginServerDefinition[],
