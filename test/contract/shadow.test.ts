@@ -140,7 +140,14 @@ test.after(async () => {
 type Counts = Partial<Record<ShadowOutcome, number>>;
 
 async function counts(): Promise<Counts> {
-  const text = await (await fetch(`http://127.0.0.1:${METRICS_PORT}/metrics`)).text();
+  // They are served a moment after requests are, and a connection of before a restart is gone.
+  const text = await eventually('metrics are served', async () => {
+    try {
+      return await (await fetch(`http://127.0.0.1:${METRICS_PORT}/metrics`)).text();
+    } catch {
+      return undefined;
+    }
+  });
   return Object.fromEntries(
     SHADOW_OUTCOMES.map((outcome) => [
       outcome,
