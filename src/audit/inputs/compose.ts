@@ -1,27 +1,89 @@
-/** docker-compose.yml: services, with variables and ports in each of the forms that the Compose specification allows. */
+/**
+ * docker-compose.yml: services, with variables and ports in each of the forms that the Compose specification allows. Files
+ * of variables (`env_file`) and of secrets that it names are read where they are there.
+ */
+import { dirname, isAbsolute, join } from 'node:path';
 import type { Deployment, PublishedPort, Value } from '../deployment.ts';
 import type { Place } from '../place.ts';
 import { at, itemsOf, textOf, withEntity, type Tree } from '../tree.ts';
 import { addContainer } from './containers.ts';
+import { variablesIn } from './settings-file.ts';
 import { resolveVariables } from './variables.ts';
 
-export function readCompose(root: Tree, deployment: Deployment): void {
+/** The text of a file that another one names; undefined where it isn't there, or may not be read. */
+export type ReadBeside = (path: string) => string | undefined;
+
+export function readCompose(root: Tree, deployment: Deployment, file: string, readBeside: ReadBeside): void {
+  const read = (path: string): { readonly path: string; readonly text: string } | undefined => {
+    const whole = isAbsolute(path) ? path : join(dirname(file), path);
+    const text = readBeside(whole);
+    return text === undefined ? undefined : { path: whole, text };
+  };
   for (const [name, plain] of at(root, 'services')?.entries ?? []) {
     const service = withEntity(plain, `service ${name}`);
     const image = at(service, 'image');
     const mode = at(service, 'network_mode');
+    const variables = new Map([...envFiles(service, read), ...variablesOf(at(service, 'environment'))]);
+    addMounted(`service ${name}`, root, variables, read, deployment);
     addContainer(
       {
         name: `service ${name}`,
         place: service.place,
         image: image === undefined ? undefined : valueOf(image),
-        variables: variablesOf(at(service, 'environment')),
+        command: ['entrypoint', 'command'].flatMap((field) => wordsOf(at(service, field))),
+        variables,
         ports: itemsOf(at(service, 'ports')).flatMap((port) => publishedPort(port)),
         hostNetwork: textOf(mode) === 'host' ? mode?.place : undefined,
       },
       deployment,
     );
   }
+}
+
+type ReadFile = (path: string) => { readonly path: string; readonly text: string } | undefined;
+
+/** `env_file: a`, `[a, b]` and `[{path: a}]`; a later one wins. */
+function envFiles(service: Tree, read: ReadFile): Map<string, Value> {
+  const named = at(service, 'env_file');
+  const variables = new Map<string, Value>();
+  for (const item of named?.kind === 'sequence' ? named.items : named === undefined ? [] : [named]) {
+    const file = read(textOf(at(item, 'path') ?? item) ?? '');
+    if (file === undefined) continue;
+    for (const [name, value] of variablesIn(file.text, file.path)) variables.set(name, value);
+  }
+  return variables;
+}
+
+const SECRETS_FOLDER = '/run/secrets/';
+
+/** `POSTGRES_PASSWORD_FILE: /run/secrets/db` is a POSTGRES_PASSWORD in the file that the secret `db` names. */
+function addMounted(
+  name: string,
+  root: Tree,
+  variables: ReadonlyMap<string, Value>,
+  read: ReadFile,
+  deployment: Deployment,
+): void {
+  const mounted = new Map<string, Value>();
+  for (const [variable, { text }] of variables) {
+    if (!variable.endsWith('_FILE') || text?.startsWith(SECRETS_FOLDER) !== true) continue;
+    const secret = at(root, 'secrets', text.slice(SECRETS_FOLDER.length), 'file');
+    const file = secret === undefined ? undefined : read(textOf(secret) ?? '');
+    if (secret === undefined || file === undefined) continue;
+    const plain = variable.slice(0, -'_FILE'.length);
+    mounted.set(plain, {
+      text: file.text.trim(),
+      place: { ...secret.place, entity: `${name} / ${variable}` },
+    });
+  }
+  if (mounted.size > 0) deployment.mounted.push({ name, variables: new Map([...variables, ...mounted]) });
+}
+
+/** A command in either form; text is split at blanks, which is enough to find an option in it. */
+function wordsOf(node: Tree | undefined): Value[] {
+  if (node === undefined) return [];
+  if (node.kind === 'sequence') return node.items.map((item) => valueOf(item));
+  return (textOf(node) ?? '').split(/\s+/).map((text) => ({ text, place: node.place }));
 }
 
 function valueOf(node: Tree): Value {
