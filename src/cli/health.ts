@@ -96,7 +96,8 @@ function ask({ options, certificate }: Target): Promise<{ status: number; text: 
     request.on('timeout', () => request.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)));
     request.on('error', reject);
     request.on('response', (response) => {
-      const shown = certificate === undefined ? undefined : (response.socket as TLSSocket).getPeerX509Certificate();
+      const shown =
+        certificate === undefined ? undefined : (response.socket as TLSSocket).getPeerX509Certificate();
       if (certificate !== undefined && shown?.fingerprint256 !== certificate.fingerprint256) {
         request.destroy(new Error('it shows another certificate than that of admin.tls.cert_file'));
         return;

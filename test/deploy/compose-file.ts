@@ -30,14 +30,56 @@ export interface ComposeService {
 export interface ComposeFile {
   readonly services: Readonly<Record<string, ComposeService>>;
   readonly networks?: Readonly<
-    Record<string, { readonly internal?: boolean; readonly ipam?: { readonly config: readonly { subnet: string }[] } }>
+    Record<
+      string,
+      { readonly internal?: boolean; readonly ipam?: { readonly config: readonly { subnet: string }[] } }
+    >
   >;
   readonly volumes?: Readonly<Record<string, { readonly driver_opts?: Readonly<Record<string, string>> }>>;
   readonly secrets?: Readonly<Record<string, { readonly file: string }>>;
 }
 
-export function readComposeFile(name = 'docker-compose.yml'): ComposeFile {
-  return parse(readFileSync(join(ROOT, name), 'utf8'), { merge: true }) as ComposeFile;
+/** Several files are laid over one another, as `docker compose -f` does. */
+export function readComposeFile(...names: readonly string[]): ComposeFile {
+  const files = (names.length === 0 ? ['docker-compose.yml'] : names).map(
+    (name) => parse(readFileSync(join(ROOT, name), 'utf8'), { merge: true }) as ComposeFile,
+  );
+  return files.reduce((base, over) => ({
+    ...base,
+    ...over,
+    networks: { ...base.networks, ...over.networks },
+    volumes: { ...base.volumes, ...over.volumes },
+    secrets: { ...base.secrets, ...over.secrets },
+    services: {
+      ...base.services,
+      ...Object.fromEntries(
+        Object.entries(over.services).map(([name, service]) => [
+          name,
+          laidOver(base.services[name], service),
+        ]),
+      ),
+    },
+  }));
+}
+
+function laidOver(base: ComposeService | undefined, over: ComposeService): ComposeService {
+  if (base === undefined) return over;
+  const together = <T>(field: (service: ComposeService) => readonly T[] | undefined): readonly T[] => [
+    ...(field(base) ?? []),
+    ...(field(over) ?? []),
+  ];
+  const attachments = [base, over].flatMap((service) => [...networksOf(service)]);
+  return {
+    ...base,
+    ...over,
+    environment: { ...base.environment, ...over.environment },
+    depends_on: { ...base.depends_on, ...over.depends_on },
+    secrets: together(({ secrets }) => secrets),
+    volumes: together(({ volumes }) => volumes),
+    networks: Object.fromEntries(
+      attachments.map(([name, address]) => [name, address === undefined ? {} : { ipv4_address: address }]),
+    ),
+  };
 }
 
 /** Names of a service's networks, with the fixed address where there is one. */

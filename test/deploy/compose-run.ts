@@ -4,7 +4,7 @@
  * and groups, without capabilities. Programs of this machine stand for those of the images. Needs root on Linux.
  *
  * Everything ends with the process that started it: namespaces live as long as processes that wait on its pipes, and
- * services are killed when their parent dies.
+ * services are told to end when their parent dies.
  */
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -37,7 +37,8 @@ export interface Ended {
 /** Why the services can't be run here; undefined when they can. */
 export function namespacesAbsence(): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'needs root on Linux, for namespaces';
-  const script = 'ip link add b0 type bridge && ip link add v0 type veth peer name v1 && mount -t tmpfs none /mnt';
+  const script =
+    'ip link add b0 type bridge && ip link add v0 type veth peer name v1 && mount -t tmpfs none /mnt';
   const tried = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', script], { stdio: 'ignore' });
   if (tried.status === 0) return undefined;
   return 'this machine allows no network and mount namespaces, or lacks unshare, ip, nsenter or setpriv';
@@ -47,7 +48,8 @@ const run = (file: string, args: readonly string[], input = ''): Promise<Ended> 
   new Promise((resolve, reject) => {
     const child = execFile(file, args, { maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
       const status = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
-      if (error !== null && typeof error.code === 'string') reject(new Error(error.message, { cause: error }));
+      if (error !== null && typeof error.code === 'string')
+        reject(new Error(error.message, { cause: error }));
       else resolve({ status, output: stdout + stderr });
     });
     child.stdin?.on('error', () => undefined);
@@ -96,7 +98,9 @@ class NetworkNamespace {
 export class Running {
   readonly #child: ChildProcess;
   readonly #identity: readonly string[];
+  /** With all of its output. */
   readonly ended: Promise<Ended>;
+  readonly #exited: Promise<void>;
   #output = '';
 
   constructor(child: ChildProcess, identity: readonly string[]) {
@@ -105,6 +109,9 @@ export class Running {
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (chunk: Buffer) => (this.#output += chunk.toString()));
     }
+    this.#exited = new Promise((resolve) => {
+      child.once('exit', () => resolve());
+    });
     this.ended = new Promise((resolve) => {
       child.once('close', (code) => resolve({ status: code ?? -1, output: this.#output }));
     });
@@ -128,7 +135,7 @@ export class Running {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     this.#child.kill(signal);
     const force = setTimeout(() => this.#child.kill('SIGKILL'), 10_000);
-    await this.ended;
+    await this.#exited;
     clearTimeout(force);
   }
 }
@@ -190,6 +197,8 @@ export class ComposeRun {
     const image = this.#image(service);
     const root = join(this.folder, `${name}-root`);
     mkdirSync(root, { recursive: true });
+    const output = join(this.folder, `${name}-output`);
+    rmSync(output, { force: true });
     const path = [...(image.path ?? []), '/usr/bin', '/usr/sbin'].join(':');
     const variables = { PATH: path, HOME: '/tmp', ...image.environment, ...service.environment, ...extra };
     const environment = ['env', '-i', ...Object.entries(variables).map(([key, value]) => `${key}=${value}`)];
@@ -200,13 +209,26 @@ export class ComposeRun {
     ];
     const script = [
       ...this.#mounts(name, service, image, root),
-      `exec chroot ${quoted(root)} ${[...identity, ...command].map(quoted).join(' ')}`,
+      // A program that opens /dev/stdout by its name must own what it is, as in a container.
+      `mkfifo ${quoted(output)}; chown ${(service.user ?? '').replace(/:.*/, '')} ${quoted(output)}`,
+      `cat ${quoted(output)} & exec chroot ${quoted(root)} ${[...identity, ...command].map(quoted).join(' ')} >${quoted(output)} 2>&1`,
     ].join('\n');
     const namespace = this.#namespaces.get(name);
     if (namespace === undefined) throw new Error(`${name} is on no network`);
     const child = spawn(
       'nsenter',
-      ['-t', String(namespace.pid), '-n', 'unshare', '--mount', '--propagation', 'private', 'sh', '-ec', script],
+      [
+        '-t',
+        String(namespace.pid),
+        '-n',
+        'unshare',
+        '--mount',
+        '--propagation',
+        'private',
+        'sh',
+        '-ec',
+        script,
+      ],
       { stdio: ['pipe', 'pipe', 'pipe'], cwd: '/' },
     );
     const running = new Running(child, identity);
@@ -228,7 +250,8 @@ export class ComposeRun {
 
   #identity({ user = '', group_add: groups = [], cap_drop: drop = [] }: ComposeService): string[] {
     const [uid = '', gid = uid] = user.split(':');
-    if (!/^\d+$/.test(uid) || drop[0] !== 'ALL') throw new Error('every service has a numeric user and no capability');
+    if (!/^\d+$/.test(uid) || drop[0] !== 'ALL')
+      throw new Error('every service has a numeric user and no capability');
     return [
       'setpriv',
       `--reuid=${uid}`,
@@ -237,7 +260,7 @@ export class ComposeRun {
       '--inh-caps=-all',
       '--bounding-set=-all',
       '--no-new-privs',
-      '--pdeathsig=KILL',
+      '--pdeathsig=TERM',
     ];
   }
 
@@ -256,6 +279,9 @@ export class ComposeRun {
         (device) => `touch ${at(`dev/${device}`)}; mount --bind /dev/${device} ${at(`dev/${device}`)}`,
       ),
     ];
+    for (const [fd, stream] of ['stdin', 'stdout', 'stderr'].entries()) {
+      lines.push(`ln -s /proc/self/fd/${fd} ${at(`dev/${stream}`)}`);
+    }
     const bind = (source: string, target: string, readOnly: boolean): void => {
       const isFolder = statSync(source).isDirectory();
       const folder = isFolder ? target : join(target, '..');
@@ -276,6 +302,7 @@ export class ComposeRun {
     text('/etc/group', `root:x:0:\nservice:x:${gid}:\n`);
     text('/etc/nsswitch.conf', 'passwd: files\ngroup: files\nhosts: files\n');
     text('/etc/hosts', this.#hosts(service));
+    text('/etc/resolv.conf', 'nameserver 127.0.0.1\n');
     for (const [target, source] of Object.entries(image.contents ?? {})) bind(source, target, true);
     for (const [target, contents] of Object.entries(image.files ?? {})) text(target, contents);
     for (const mount of service.tmpfs ?? []) {

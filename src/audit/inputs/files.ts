@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { HkaError } from '../../lib/errors.ts';
 import type { Deployment } from '../deployment.ts';
 import { at, type Tree } from '../tree.ts';
-import { readCompose, type ReadBeside } from './compose.ts';
+import { ComposeReader, type ReadBeside } from './compose.ts';
 import { ENTITY_TYPES, readDeclarativeTree } from './declarative.ts';
 import { KubernetesReader } from './kubernetes.ts';
 import { readLuaSchema } from './lua-schema.ts';
@@ -15,11 +15,11 @@ import { readYaml } from './yaml-file.ts';
 export class FileReader {
   readonly #deployment: Deployment;
   readonly #kubernetes: KubernetesReader;
-  readonly #readBeside: ReadBeside;
+  readonly #compose: ComposeReader;
 
   constructor(deployment: Deployment, readBeside: ReadBeside = readIfThere) {
     this.#deployment = deployment;
-    this.#readBeside = readBeside;
+    this.#compose = new ComposeReader(deployment, readBeside);
     this.#kubernetes = new KubernetesReader(deployment);
   }
 
@@ -34,6 +34,7 @@ export class FileReader {
   }
 
   finish(): void {
+    this.#compose.finish();
     this.#kubernetes.finish();
   }
 
@@ -47,9 +48,8 @@ export class FileReader {
   #readTrees(trees: readonly Tree[], file: string): void {
     for (const tree of trees) {
       if (at(tree, 'apiVersion') !== undefined && at(tree, 'kind') !== undefined) this.#kubernetes.read(tree);
-      else if (at(tree, 'services')?.kind === 'mapping') {
-        readCompose(tree, this.#deployment, file, this.#readBeside);
-      } else if (at(tree, 'store') !== undefined && at(tree, 'pepper') !== undefined) {
+      else if (at(tree, 'services')?.kind === 'mapping') this.#compose.read(tree, file);
+      else if (at(tree, 'store') !== undefined && at(tree, 'pepper') !== undefined) {
         readOwnConfig(tree, file, this.#deployment);
       } else if (
         at(tree, '_format_version') !== undefined ||
