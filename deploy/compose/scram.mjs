@@ -6,7 +6,8 @@ const ITERATIONS = 4096;
 
 const password = readFileSync(0, 'utf8').trim();
 // SASLprep leaves ASCII as it is.
-if (!/^[\x21-\x7e]{20,}$/.test(password)) throw new Error('the password needs 20 visible ASCII characters or more');
+if (!/^[\x21-\x7e]{20,}$/.test(password))
+  throw new Error('the password needs 20 visible ASCII characters or more');
 const salt = randomBytes(16);
 const salted = pbkdf2Sync(password, salt, ITERATIONS, 32, 'sha256');
 const hmac = (text) => createHmac('sha256', salted).update(text).digest();

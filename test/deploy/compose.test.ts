@@ -104,6 +104,24 @@ running(
   },
 );
 
+running(
+  'metrics: the plugin server tells its own container how it is, its log-in to Vault included',
+  async () => {
+    const get = "fetch('http://127.0.0.1:9464/metrics').then((r) => r.text()).then(console.log)";
+    const { output } = await stack.of('plugin-server').exec(['node', '-e', get]);
+    assert.match(output, /^hashed_key_auth_ready 1$/m);
+    assert.match(output, /^hashed_key_auth_vault_logged_in\{connection="default"\} 1$/m);
+    const [, seconds] =
+      /^hashed_key_auth_vault_token_seconds\{connection="default"\} (\d+)$/m.exec(output) ?? [];
+    // setup.sh gives tokens an hour.
+    assert.ok(Number(seconds) > 3000 && Number(seconds) <= 3600, seconds);
+    assert.match(
+      output,
+      /^hashed_key_auth_secret_failing\{reference="vault:\/\/secret\/demo\/orders.*"\} 0$/m,
+    );
+  },
+);
+
 running('R6, R8: the admin service wants its token, and is out of reach from where Kong is not', async () => {
   const url = 'https://admin:8443/hashed-key-auths';
   assert.is((await stack.ask(url)).status, 401);

@@ -98,9 +98,9 @@ type ReadFile = (path: string) => NamedFile | undefined;
 
 /** `env_file: a`, `[a, b]` and `[{path: a}]`; a later one wins. */
 function envFiles(service: Tree, read: ReadFile): Map<string, Value> {
-  const named = at(service, 'env_file');
+  const files = at(service, 'env_file');
   const variables = new Map<string, Value>();
-  for (const item of named?.kind === 'sequence' ? named.items : named === undefined ? [] : [named]) {
+  for (const item of files?.kind === 'sequence' ? files.items : files === undefined ? [] : [files]) {
     const file = read(textOf(at(item, 'path') ?? item) ?? '');
     if (file === undefined) continue;
     for (const [name, value] of variablesIn(file.text, file.path)) variables.set(name, value);
