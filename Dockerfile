@@ -1,5 +1,9 @@
-# The plugin server and command line. Kong itself runs from its official image; the two share a socket.
-FROM node:20.19-bookworm-slim AS build
+# The plugin server, the admin service and the command line. Kong itself runs from its official image; they share a socket.
+# The version is the one that the tests run on. For production add the digest that your registry has, or take a later one:
+#   docker build --build-arg NODE_IMAGE=node:20.20.2-bookworm-slim@sha256:… .
+ARG NODE_IMAGE=node:20.20.2-bookworm-slim
+
+FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --no-fund --no-audit
@@ -11,7 +15,7 @@ COPY test ./test
 COPY src ./src
 RUN npx --no-install tsc -p tsconfig.json && npm prune --omit=dev
 
-FROM node:20.19-bookworm-slim
+FROM ${NODE_IMAGE}
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=build /app/node_modules ./node_modules
@@ -21,7 +25,10 @@ COPY bin ./bin
 COPY plugins ./plugins
 COPY schemas ./schemas
 COPY src/generated/kong ./kong
-RUN ln -s /app/bin/hashed-key-auth.js /usr/local/bin/hashed-key-auth
+# npm is no part of what runs. The folder is for the admin service's audit log: a volume takes its owner over.
+RUN ln -s /app/bin/hashed-key-auth.js /usr/local/bin/hashed-key-auth \
+  && rm -rf /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /opt/yarn* /usr/local/bin/yarn* \
+  && install -d -o 65532 -g 65000 -m 0700 /var/lib/hashed-key-auth
 # Neither root nor anybody else's id; group 65000 is the one that Kong is put into, for the socket.
 USER 65532:65000
 ENTRYPOINT ["hashed-key-auth"]

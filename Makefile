@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODE ?= node
 
-.PHONY: help install build demo test check bench soak fuzz openapi-fuzz vault vault-if-possible postgres postgres-if-possible compose-files format generate clean
+.PHONY: help install build demo test check bench soak fuzz openapi-fuzz vault vault-if-possible postgres postgres-if-possible secrets format generate clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -42,8 +42,8 @@ vault-if-possible:
 postgres-if-possible:
 	@scripts/postgres.sh --if-possible >/dev/null
 
-compose-files: build ## write deploy/local for docker compose
-	@deploy/compose/write-files.sh
+secrets: build ## make what docker-compose.yml needs: CA, certificates, passwords, pepper, token, into deploy/local
+	@deploy/compose/secrets.sh
 
 bench: build ## measure, as tables with ratios
 	@$(NODE) dist/bench/main.js

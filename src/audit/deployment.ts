@@ -36,6 +36,9 @@ export interface Container {
   readonly name: string;
   readonly isKong: boolean;
   readonly image: Value | undefined;
+  /** Words of entrypoint and command; empty where the image's own are run. */
+  readonly command: readonly Value[];
+  readonly variables: ReadonlyMap<string, Value>;
   readonly ports: readonly PublishedPort[];
   readonly hostNetwork: Place | undefined;
   readonly settings: ReadonlyMap<string, Value>;
@@ -109,6 +112,8 @@ export interface Deployment {
   readonly today: Date;
   readonly instances: Instance[];
   readonly environments: Environment[];
+  /** What variables such as POSTGRES_PASSWORD_FILE give, where that file could be read, beside the plain variables. */
+  readonly mounted: Environment[];
   readonly containers: Container[];
   readonly exposures: Exposure[];
   readonly entities: Entity[];
@@ -125,6 +130,7 @@ export function emptyDeployment(today: Date): Deployment {
     today,
     instances: [],
     environments: [],
+    mounted: [],
     containers: [],
     exposures: [],
     entities: [],

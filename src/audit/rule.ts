@@ -17,6 +17,8 @@ export interface Hit {
 /** Texts by file name, audited together; `adminApi` stands for a live one that answered. */
 export interface Example {
   readonly files?: Readonly<Record<string, string>>;
+  /** Files that those name, which are not audited by themselves. */
+  readonly beside?: Readonly<Record<string, string>>;
   readonly adminApi?: { readonly url: string; readonly isAuthenticated: boolean };
 }
 

@@ -50,6 +50,7 @@ import { rule as r11Oauth2SecretUnhashed } from './rules/R11-oauth2-secret-unhas
 import { rule as r11RedirectHttp } from './rules/R11-redirect-http.ts';
 import { rule as r11Oauth2WeakGrants } from './rules/R11-oauth2-weak-grants.ts';
 import { rule as r12OneVaultToken } from './rules/R12-one-vault-token.ts';
+import { rule as r12VaultDevMode } from './rules/R12-vault-dev-mode.ts';
 import { rule as r12PepperBesideStore } from './rules/R12-pepper-beside-store.ts';
 import { rule as r12AdminInGateway } from './rules/R12-admin-in-gateway.ts';
 import { rule as r13HybridPluginMissing } from './rules/R13-hybrid-plugin-missing.ts';
@@ -108,6 +109,7 @@ export const RULES: readonly Rule[] = [
   r11RedirectHttp,
   r11Oauth2WeakGrants,
   r12OneVaultToken,
+  r12VaultDevMode,
   r12PepperBesideStore,
   r12AdminInGateway,
   r13HybridPluginMissing,

@@ -489,6 +489,20 @@ function build(io: Io, finish: (code: number) => void): Command {
       );
     });
 
+  withConfig(
+    command(
+      program,
+      'health',
+      'ask the service that runs here whether it is ready (exit status 0: it is, 5: it is not); for health checks',
+      ['hashed-key-auth health', 'hashed-key-auth health --admin'],
+    ),
+  )
+    .option('--admin', 'ask the admin service in place of the plugin server')
+    .action(async (options: CommonOptions & { admin?: boolean }) => {
+      const { health } = await import('./health.ts');
+      finish(await health(new Output(io, options.json === true), options));
+    });
+
   command(
     program,
     'audit',

@@ -117,6 +117,7 @@ async function startMetrics(
     notReady: () => runtime.notReady(),
     oldestSecretSeconds: () => runtime.oldestSecretSeconds(),
     secrets: () => runtime.secretStates(),
+    vaults: () => runtime.vaultStates(),
   };
   const registry = createRegistry(source, timings);
   try {

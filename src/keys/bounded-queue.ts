@@ -23,6 +23,7 @@ export class BoundedQueue {
   readonly #options: BoundedQueueOptions;
   readonly #waiting = new Set<Waiting>();
   #running = 0;
+  #refused = 0;
 
   constructor(options: BoundedQueueOptions) {
     this.#options = options;
@@ -34,6 +35,11 @@ export class BoundedQueue {
 
   get waiting(): number {
     return this.#waiting.size;
+  }
+
+  /** Tasks that found no place, or none in time. Those that were given up by whoever asked are not among them. */
+  get refused(): number {
+    return this.#refused;
   }
 
   /** Runs `task` when a place is free. `signal` gives the place in the line back; a task that runs is not interrupted. */
@@ -51,6 +57,7 @@ export class BoundedQueue {
   /** Resolves with a place taken; the place is handed over by the task that ends. */
   #wait(signal?: AbortSignal): Promise<void> {
     if (this.#waiting.size >= this.#options.maxWaiting) {
+      this.#refused += 1;
       return Promise.reject(busy(`${this.#waiting.size} hashes are waiting already`));
     }
     return new Promise((resolve, reject) => {
@@ -69,10 +76,10 @@ export class BoundedQueue {
           leave();
           reject(error);
         },
-        timer: setTimeout(
-          () => entry.refuse(busy(`a hash waited for ${this.#options.maxWaitMs} ms`)),
-          this.#options.maxWaitMs,
-        ),
+        timer: setTimeout(() => {
+          this.#refused += 1;
+          entry.refuse(busy(`a hash waited for ${this.#options.maxWaitMs} ms`));
+        }, this.#options.maxWaitMs),
       };
       this.#waiting.add(entry);
       signal?.addEventListener('abort', abandon, { once: true });

@@ -8,7 +8,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync, renameSync } from 'node:fs';
-import { lstatSync, statSync, type BigIntStats } from 'node:fs';
+import { lstatSync, statSync, type BigIntStats, type Stats } from 'node:fs';
 import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -207,7 +207,7 @@ export function readPrivateFile(path: string, what: string, code: ErrorCode): st
   try {
     const stats = fstatSync(descriptor);
     if (!stats.isFile()) throw new HkaError(code, `${what} ${path} is not a regular file`);
-    if ((stats.mode & 0o077) !== 0) {
+    if ((stats.mode & 0o077) !== 0 && !isCredentialOfThisUnit(path, stats)) {
       const mode = (stats.mode & MODE_BITS).toString(8).padStart(4, '0');
       throw new HkaError(
         code,
@@ -224,6 +224,18 @@ export function readPrivateFile(path: string, what: string, code: ErrorCode): st
   } finally {
     closeSync(descriptor);
   }
+}
+
+/**
+ * Whether systemd made the file for this unit alone (LoadCredential=). Where it lets the unit's user in by an access list,
+ * that shows as a right of the group: 0440, owned by root, in a folder that root made in the same way.
+ * https://systemd.io/CREDENTIALS/
+ */
+function isCredentialOfThisUnit(path: string, stats: Stats): boolean {
+  const { CREDENTIALS_DIRECTORY: folder } = process.env;
+  if (folder === undefined || folder === '' || dirname(resolve(path)) !== resolve(folder)) return false;
+  const isRoots = ({ uid, mode }: Stats, others: number): boolean => uid === 0 && (mode & others) === 0;
+  return isRoots(stats, 0o037) && isRoots(statSync(folder), 0o027);
 }
 
 export interface HeldLock {

@@ -20,7 +20,12 @@ export interface MetricsSource {
   shadow(): Readonly<Record<string, number>>;
   /** How verifications ended, where they are decided; undefined while the verifier waits for its pepper. */
   verifications(): Readonly<Record<string, number>> | undefined;
-  argon2(): { readonly computed: number; readonly running: number; readonly waiting: number };
+  argon2(): {
+    readonly computed: number;
+    readonly refused: number;
+    readonly running: number;
+    readonly waiting: number;
+  };
   server(): { readonly workers: number; readonly connections: number; readonly events: number };
   /** Answers of the throttle that are held back at the moment. */
   delayed(): number;
@@ -32,10 +37,18 @@ export interface MetricsSource {
     readonly pattern: string;
     readonly ageSeconds: number;
     readonly previousInUse: number;
+    readonly failing: number;
+  }[];
+  /** `tokenSeconds` is absent where there is no token, or one that never expires. */
+  vaults(): readonly {
+    readonly connection: string;
+    readonly isLoggedIn: boolean;
+    readonly tokenSeconds?: number;
   }[];
 }
 
 type SecretState = ReturnType<MetricsSource['secrets']>[number];
+type VaultState = ReturnType<MetricsSource['vaults']>[number];
 
 /** How long things took, collected from the start on. In milliseconds. */
 export class Timings {
@@ -119,15 +132,23 @@ export function createRegistry(source: MetricsSource, timings: Timings): Registr
   );
   counter('shadow_total', 'Requests compared with key-auth, by outcome.', 'outcome', () => source.shadow());
   counter('verifications_total', 'Verifications by result.', 'result', () => source.verifications());
-  const computed: Counter = new Counter({
-    name: `${PREFIX}argon2_total`,
-    help: 'argon2 computations that were started.',
-    registers,
-    collect: () => {
-      computed.reset();
-      computed.inc(source.argon2().computed);
-    },
-  });
+  const total = (name: string, help: string, read: () => number): void => {
+    const made: Counter = new Counter({
+      name: PREFIX + name,
+      help,
+      registers,
+      collect: () => {
+        made.reset();
+        made.inc(read());
+      },
+    });
+  };
+  total('argon2_total', 'argon2 computations that were started.', () => source.argon2().computed);
+  total(
+    'argon2_refused_total',
+    'Keys that found no place at argon2, or none in time.',
+    () => source.argon2().refused,
+  );
   gauge('argon2_running', 'argon2 computations at the moment.', () => source.argon2().running);
   gauge('argon2_waiting', 'Keys that wait for argon2.', () => source.argon2().waiting);
   gauge('workers', 'Processes that serve Kong.', () => source.server().workers);
@@ -139,6 +160,31 @@ export function createRegistry(source: MetricsSource, timings: Timings): Registr
   );
   gauge('secret_oldest_seconds', 'Age of the oldest upstream secret in use.', () =>
     source.oldestSecretSeconds(),
+  );
+  const vaultGauge = (name: string, help: string, read: (state: VaultState) => number | undefined): void => {
+    const made: Gauge = new Gauge({
+      name: PREFIX + name,
+      help,
+      labelNames: ['connection'],
+      registers,
+      collect: () => {
+        made.reset();
+        for (const state of source.vaults()) {
+          const value = read(state);
+          if (value !== undefined) made.set({ connection: state.connection }, value);
+        }
+      },
+    });
+  };
+  vaultGauge(
+    'vault_logged_in',
+    'Whether there is a good token for each connection to Vault: 1 or 0.',
+    (state) => (state.isLoggedIn ? 1 : 0),
+  );
+  vaultGauge(
+    'vault_token_seconds',
+    'How long the token of each connection is good, unless it is renewed or replaced before.',
+    (state) => state.tokenSeconds,
   );
   const secretGauge = (name: string, help: string, read: (state: SecretState) => number): void => {
     const made: Gauge = new Gauge({
@@ -161,6 +207,11 @@ export function createRegistry(source: MetricsSource, timings: Timings): Registr
     'secret_previous_in_use',
     'Secrets of each configured reference whose value before the last change is in use, since an upstream has refused the new one.',
     (state) => state.previousInUse,
+  );
+  secretGauge(
+    'secret_failing',
+    'Secrets of each configured reference that could not be read the last time.',
+    (state) => state.failing,
   );
   return registry;
 }

@@ -20,7 +20,7 @@ import type { Verdict } from '../vault/previous-value.ts';
 import type { ReferencePattern, SecretName, SecretReference } from '../vault/reference.ts';
 import type { SecretData } from '../vault/secret-data.ts';
 import type { Config } from './config.ts';
-import { Runtime, type SecretState, type Timings } from './runtime.ts';
+import { Runtime, type SecretState, type Timings, type VaultState } from './runtime.ts';
 
 export class ReloadableRuntime implements PluginRuntime {
   readonly logger: Logger;
@@ -123,13 +123,17 @@ export class ReloadableRuntime implements PluginRuntime {
     return this.#current.secretStates();
   }
 
+  vaultStates(): VaultState[] {
+    return this.#current.vaultStates();
+  }
+
   verifications(): Record<string, number> | undefined {
     return this.#current.verifications();
   }
 
-  argon2(): { computed: number; running: number; waiting: number } {
+  argon2(): { computed: number; refused: number; running: number; waiting: number } {
     const { calls, queue } = this.#current.hasher;
-    return { computed: calls, running: queue.running, waiting: queue.waiting };
+    return { computed: calls, refused: queue.refused, running: queue.running, waiting: queue.waiting };
   }
 
   mayForward(pattern: ReferencePattern): boolean {

@@ -76,6 +76,16 @@ export interface SecretState {
   readonly ageSeconds: number;
   /** Of how many the value before the last change is in use. */
   readonly previousInUse: number;
+  /** How many could not be read the last time. */
+  readonly failing: number;
+}
+
+/** The log-in of one connection to Vault. */
+export interface VaultState {
+  readonly connection: string;
+  readonly isLoggedIn: boolean;
+  /** Absent where there is no token, or one that never expires. */
+  readonly tokenSeconds?: number;
 }
 
 function connectVault({ vault }: Config, logger: Logger, timings: Timings | undefined): Vaults | undefined {
@@ -211,15 +221,25 @@ export class Runtime implements PluginRuntime {
   secretStates(): SecretState[] {
     const states = new Map<string, SecretState>();
     const all = [...(this.vault?.statuses().values() ?? [])].flatMap(({ secrets }) => secrets);
-    for (const { pattern, ageSeconds = 0, previousInUse = false } of all) {
-      const known = states.get(pattern) ?? { pattern, ageSeconds: 0, previousInUse: 0 };
+    for (const { pattern, ageSeconds = 0, previousInUse = false, error } of all) {
+      const known = states.get(pattern) ?? { pattern, ageSeconds: 0, previousInUse: 0, failing: 0 };
       states.set(pattern, {
         pattern,
         ageSeconds: Math.max(known.ageSeconds, ageSeconds),
         previousInUse: known.previousInUse + (previousInUse ? 1 : 0),
+        failing: known.failing + (error === undefined ? 0 : 1),
       });
     }
     return [...states.values()];
+  }
+
+  /** The log-in of each connection to Vault. */
+  vaultStates(): VaultState[] {
+    return [...(this.vault?.statuses() ?? [])].map(([connection, { session }]) => ({
+      connection,
+      isLoggedIn: session.state === 'logged-in',
+      ...(session.tokenSeconds === undefined ? {} : { tokenSeconds: session.tokenSeconds }),
+    }));
   }
 
   mayForward(pattern: ReferencePattern): boolean {

@@ -8,9 +8,9 @@ import { audit } from '../../src/audit/run.ts';
 /** Which versions are supported is judged on this day. */
 export const TODAY = new Date('2026-11-26T00:00:00Z');
 
-export function auditExample({ files = {}, adminApi }: Example): LocatedFinding[] {
+export function auditExample({ files = {}, beside = {}, adminApi }: Example): LocatedFinding[] {
   const deployment = emptyDeployment(TODAY);
-  const reader = new FileReader(deployment);
+  const reader = new FileReader(deployment, (path) => beside[path]);
   for (const [name, text] of Object.entries(files)) reader.read(text, name);
   reader.finish();
   if (adminApi !== undefined) {

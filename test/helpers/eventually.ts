@@ -6,12 +6,13 @@ export async function eventually<T>(
   what: string,
   probe: () => T | Promise<T>,
   timeoutMs = 20_000,
+  pauseMs = 10,
 ): Promise<Exclude<T, undefined | false>> {
   const until = performance.now() + timeoutMs;
   for (;;) {
     const value = await probe();
     if (value !== undefined && value !== false) return value as Exclude<T, undefined | false>;
     if (performance.now() > until) throw new Error(`did not happen within ${timeoutMs} ms: ${what}`);
-    await delay(10);
+    await delay(pauseMs);
   }
 }

@@ -78,6 +78,11 @@ export function vaultAbsence(): string | undefined {
   return vaultBinary() === undefined ? 'no Vault server here; `make vault` finds or builds one' : undefined;
 }
 
+/** Vault's program, where scripts/vault.sh finds it; nothing is built. */
+export function findVault(): string | undefined {
+  return vaultBinary();
+}
+
 /** Why no Vault can be started with its plugins; undefined when one can. */
 export function vaultPluginsAbsence(): string | undefined {
   if (pluginFolder() !== undefined) return vaultAbsence();

@@ -63,7 +63,9 @@ test('the queue runs a bounded number at once, in order, and refuses what does n
   const tasks = [0, 1, 2, 3].map((name) => queue.run(task(name)));
   await turn();
   assert.equal([order, queue.running, queue.waiting], [[0, 1], 2, 2]);
+  assert.is(queue.refused, 0);
   assert.is(await codeOf(queue.run(task(4))), 'HKA_VERIFIER_BUSY');
+  assert.is(queue.refused, 1);
   while (order.length < 4 || releases.length > 0) {
     releases.shift()?.();
     await turn();

@@ -266,6 +266,45 @@ priv('are refused when others can reach them, with the mode and what to run', ()
   }),
 );
 
+const asRoot = priv.needing(
+  process.getuid?.() === 0 ? undefined : 'needs root: the files are systemd\u2019s',
+);
+asRoot('that systemd made for this unit may show the right of its user as one of the group', () =>
+  inFolder((folder) => {
+    const path = join(folder, 'token');
+    const read = (): string => readPrivateFile(path, 'the token file', 'HKA_VAULT_LOGIN');
+    writeFileSync(path, CANARY);
+    chmodSync(path, 0o440);
+    chmodSync(folder, 0o550);
+    try {
+      assert.throws(read, /mode 0440/, 'not a unit');
+      process.env['CREDENTIALS_DIRECTORY'] = folder;
+      assert.is(read(), CANARY);
+      for (const [mode, folderMode, uid] of [
+        [0o444, 0o550, 0],
+        [0o460, 0o550, 0],
+        [0o440, 0o555, 0],
+        [0o440, 0o570, 0],
+        [0o440, 0o550, 1000],
+      ] as const) {
+        chmodSync(path, mode);
+        chmodSync(folder, folderMode);
+        chownSync(path, uid, 0);
+        assert.throws(read, /Run: chmod 600/, `${mode.toString(8)} ${folderMode.toString(8)} ${uid}`);
+      }
+      // A folder beside it is nothing that systemd made.
+      chownSync(path, 0, 0);
+      chmodSync(folder, 0o550);
+      process.env['CREDENTIALS_DIRECTORY'] = join(folder, '..');
+      assert.throws(read, /Run: chmod 600/);
+    } finally {
+      delete process.env['CREDENTIALS_DIRECTORY'];
+      chmodSync(folder, 0o700);
+    }
+    return Promise.resolve();
+  }),
+);
+
 priv('are refused when they are missing, no regular file, or too large', () =>
   inFolder(async (folder) => {
     const read = (name: string): Promise<HkaError> =>

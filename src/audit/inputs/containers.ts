@@ -14,13 +14,14 @@ export interface ContainerFacts {
   readonly name: string;
   readonly place: Place;
   readonly image: Value | undefined;
+  readonly command: readonly Value[];
   readonly variables: ReadonlyMap<string, Value>;
   readonly ports: readonly PublishedPort[];
   readonly hostNetwork: Place | undefined;
 }
 
 export function addContainer(facts: ContainerFacts, deployment: Deployment): Container {
-  const { name, place, image, variables, ports, hostNetwork } = facts;
+  const { name, place, image, command, variables, ports, hostNetwork } = facts;
   const settings = settingsIn(variables);
   const parsed = image?.text === undefined ? undefined : parseImage(image.text);
   const isKong =
@@ -34,7 +35,7 @@ export function addContainer(facts: ContainerFacts, deployment: Deployment): Con
       (parsed !== undefined && isEnterpriseImage(parsed)) || hasEnterpriseSettings(settings);
     deployment.instances.push({ name, settings, place, isEnterprise });
   }
-  const container = { name, isKong, image, ports, hostNetwork, settings };
+  const container = { name, isKong, image, command, variables, ports, hostNetwork, settings };
   deployment.containers.push(container);
   return container;
 }

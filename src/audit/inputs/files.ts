@@ -1,9 +1,10 @@
 /** Says what a file is, by its name and by what is in it, and has it read. */
+import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { HkaError } from '../../lib/errors.ts';
 import type { Deployment } from '../deployment.ts';
 import { at, type Tree } from '../tree.ts';
-import { readCompose } from './compose.ts';
+import { ComposeReader, type ReadBeside } from './compose.ts';
 import { ENTITY_TYPES, readDeclarativeTree } from './declarative.ts';
 import { KubernetesReader } from './kubernetes.ts';
 import { readLuaSchema } from './lua-schema.ts';
@@ -14,9 +15,11 @@ import { readYaml } from './yaml-file.ts';
 export class FileReader {
   readonly #deployment: Deployment;
   readonly #kubernetes: KubernetesReader;
+  readonly #compose: ComposeReader;
 
-  constructor(deployment: Deployment) {
+  constructor(deployment: Deployment, readBeside: ReadBeside = readIfThere) {
     this.#deployment = deployment;
+    this.#compose = new ComposeReader(deployment, readBeside);
     this.#kubernetes = new KubernetesReader(deployment);
   }
 
@@ -31,6 +34,7 @@ export class FileReader {
   }
 
   finish(): void {
+    this.#compose.finish();
     this.#kubernetes.finish();
   }
 
@@ -44,7 +48,7 @@ export class FileReader {
   #readTrees(trees: readonly Tree[], file: string): void {
     for (const tree of trees) {
       if (at(tree, 'apiVersion') !== undefined && at(tree, 'kind') !== undefined) this.#kubernetes.read(tree);
-      else if (at(tree, 'services')?.kind === 'mapping') readCompose(tree, this.#deployment);
+      else if (at(tree, 'services')?.kind === 'mapping') this.#compose.read(tree, file);
       else if (at(tree, 'store') !== undefined && at(tree, 'pepper') !== undefined) {
         readOwnConfig(tree, file, this.#deployment);
       } else if (
@@ -54,6 +58,14 @@ export class FileReader {
         readDeclarativeTree(tree, this.#deployment);
       } else throw unknownFile(file, tree);
     }
+  }
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
   }
 }
 

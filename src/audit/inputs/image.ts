@@ -29,6 +29,11 @@ export function isEnterpriseImage({ name }: Image): boolean {
   return /kong-gateway|kong-enterprise-edition/.test(name);
 }
 
+/** HashiCorp Vault or OpenBao. */
+export function isVaultImage({ name }: Image): boolean {
+  return /(?:^|\/)(?:vault|vault-enterprise|openbao)$/.test(name);
+}
+
 export function isPostgresImage({ name }: Image): boolean {
   return /(?:^|\/)(?:postgres|postgresql|pgvector|timescaledb)$/.test(name);
 }

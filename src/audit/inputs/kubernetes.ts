@@ -73,6 +73,9 @@ export class KubernetesReader {
             name,
             place: tree.place,
             image: image === undefined ? undefined : { text: textOf(image), place: image.place },
+            command: ['command', 'args'].flatMap((field) =>
+              itemsOf(at(tree, field)).map((word) => ({ text: textOf(word), place: word.place })),
+            ),
             variables: variablesOf(at(tree, 'env')),
             ports: itemsOf(at(tree, 'ports')).flatMap((port) => hostPort(port)),
             hostNetwork: isTrue(hostNetwork) ? hostNetwork?.place : undefined,
@@ -117,7 +120,15 @@ export class KubernetesReader {
     if (variables.size === 0) return;
     const name = resource.place.entity ?? 'ConfigMap';
     addContainer(
-      { name, place: resource.place, image: undefined, variables, ports: [], hostNetwork: undefined },
+      {
+        name,
+        place: resource.place,
+        image: undefined,
+        command: [],
+        variables,
+        ports: [],
+        hostNetwork: undefined,
+      },
       this.#deployment,
     );
   }

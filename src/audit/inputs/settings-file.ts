@@ -41,6 +41,11 @@ export function readKongConf(text: string, file: string, deployment: Deployment)
 }
 
 export function readEnvironmentFile(text: string, file: string, deployment: Deployment): void {
+  addEnvironment(file, variablesIn(text, file), deployment);
+}
+
+/** Throws HKA_CONFIG_INVALID for a line that is none of such a file. */
+export function variablesIn(text: string, file: string): Map<string, Value> {
   const variables = new Map<string, Value>();
   for (const { line, content } of lines(text)) {
     const match = /^(\s*(?:export\s+)?)([A-Za-z_][\w.]*)(?:=(.*))?$/.exec(content);
@@ -51,7 +56,7 @@ export function readEnvironmentFile(text: string, file: string, deployment: Depl
       place: { source: file, line, column: before.length + 1, path: name },
     });
   }
-  addEnvironment(file, variables, deployment);
+  return variables;
 }
 
 /** The KONG_ variables of a process, and the few of its neighbours that matter. */

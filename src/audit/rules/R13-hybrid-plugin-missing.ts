@@ -31,8 +31,41 @@ plugins = bundled,hashed-key-auth
 `,
         },
       },
+      {
+        files: {
+          'docker-compose.yml': `services:
+  kong:
+    image: kong:3.9
+    environment: {KONG_PLUGINS: 'bundled,other'}
+  control:
+    image: kong:3.9
+    environment: {KONG_ROLE: control_plane, KONG_PLUGINS: 'bundled,hashed-key-auth'}
+`,
+          'hybrid.yml': `services:
+  kong:
+    environment: {KONG_ROLE: data_plane}
+`,
+        },
+      },
     ],
     good: [
+      {
+        // The second file is laid over the first.
+        files: {
+          'docker-compose.yml': `services:
+  kong:
+    image: kong:3.9
+    environment: {KONG_PLUGINS: 'bundled,hashed-key-auth'}
+`,
+          'hybrid.yml': `services:
+  control:
+    image: kong:3.9
+    environment: {KONG_ROLE: control_plane, KONG_PLUGINS: 'bundled,hashed-key-auth'}
+  kong:
+    environment: {KONG_ROLE: data_plane}
+`,
+        },
+      },
       {
         files: {
           'control.conf': `role = control_plane

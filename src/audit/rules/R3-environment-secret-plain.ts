@@ -43,6 +43,16 @@ export const rule: Rule = {
       },
       {
         files: {
+          'docker-compose.yml': `services:
+  kong:
+    image: kong:3.9
+    env_file: ./kong.env
+`,
+        },
+        beside: { 'kong.env': 'KONG_PG_PASSWORD=n0t-a-real-pa55\n' },
+      },
+      {
+        files: {
           'kong.env': `KONG_PG_PASSWORD=n0t-a-real-pa55
 `,
         },
