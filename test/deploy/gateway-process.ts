@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { createInterface } from 'node:readline';
 import { load } from 'js-yaml';
+import { eventually } from '../helpers/eventually.ts';
 import { send } from '../helpers/http.ts';
 import type { DeclarativeConfig } from '../helpers/kong/gateway.ts';
 import { startStandInKong } from '../helpers/kong/stand-in.ts';
@@ -58,7 +59,17 @@ function startReal(binary: string): Kong {
 const { KONG_BIN: binary = '' } = process.env;
 const [, , ...command] = process.argv;
 if (command[0] === 'import') {
-  await importInto('http://127.0.0.1:8001', load(readFileSync(command[1] ?? '', 'utf8')) as Entities);
+  const admin = 'http://127.0.0.1:8001';
+  await eventually(
+    'the Admin API answers',
+    async () => {
+      const { status } = await send(`${admin}/status`).catch(() => ({ status: 0 }));
+      return status === 200;
+    },
+    60_000,
+    200,
+  );
+  await importInto(admin, load(readFileSync(command[1] ?? '', 'utf8')) as Entities);
   process.exit(0);
 }
 if (command.length > 0) {
@@ -126,13 +137,14 @@ async function importInto(url: string, entities: Entities): Promise<void> {
       const fields = Object.entries(entity);
       const isNested = (value: unknown): boolean =>
         Array.isArray(value) && value.every((item) => typeof item === 'object' && item !== null);
-      const response = await fetch(`${url}/${type}`, {
+      // A connection for each: Kong closes those of a worker that it replaces while it starts.
+      const { status, body } = await send(`${url}/${type}`, {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
+        headers: [['Content-Type', 'application/json']],
         body: JSON.stringify(Object.fromEntries(fields.filter(([, value]) => !isNested(value)))),
       });
-      if (response.status !== 201) throw new Error(`${type}: ${response.status} ${await response.text()}`);
-      const { id } = (await response.json()) as { id: string };
+      if (status !== 201) throw new Error(`${type}: ${status} ${body}`);
+      const { id } = JSON.parse(body) as { id: string };
       // The Admin API calls a consumer's jwt_secrets `jwt`.
       const nested = fields
         .filter(([, value]) => isNested(value))
