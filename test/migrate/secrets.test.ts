@@ -416,6 +416,42 @@ check('what somebody has changed since stays, and its secrets go on being sent',
   assert.not.match(rotated.stdout, 'rotated"');
 });
 
+check('one place for two templates: each is read and put back as it was sent', async () => {
+  route(
+    'twice',
+    9,
+    { name: 'key-auth' },
+    transformer({ add: { headers: [`Authorization:Bearer ${TOKEN}`, `X-Token:${TOKEN}`] } }),
+  );
+  const before = plugins();
+  const shared = ['--path', `${folder}/{route}`];
+  await allow('migration', ['--service', 'migration-secrets', ...shared]);
+  const references = (await secrets('plan', ...shared)).report.references ?? [];
+  assert.is(references.length, 1);
+  await allow('gateway', ['--service', 'gateway', '--reference', ...references]);
+  const done = await secrets('apply', '--yes', ...shared, '--gateway-config', installation.config);
+  assert.equal([done.status, done.report.moved, done.report.stored], [0, 2, 1], done.stderr);
+  hidesSecrets(journal());
+  const back = await secrets('rollback');
+  assert.equal([back.status, back.report.conflicts, back.report.in_vault], [0, [], references], back.stderr);
+  assert.equal(plugins(), before);
+});
+
+check('a rollback that was killed before its last word is ended by the next one', async () => {
+  furnish();
+  const before = plugins();
+  await secrets('apply', '--yes');
+  assert.is((await secrets('rollback')).status, 0);
+  const lines = journal().trimEnd().split('\n');
+  assert.match(lines.pop() ?? '', '"rollback-done"');
+  writeFileSync(join(installation.folder, 'migration-secrets.journal'), `${lines.join('\n')}\n`);
+  assert.match((await secrets('status')).report.next ?? '', 'rollback');
+  assert.is((await secrets('rollback')).status, 0);
+  assert.equal(plugins(), before);
+  const again = await secrets('apply', '--yes');
+  assert.equal([again.status, again.report.moved], [0, 4], again.stderr);
+});
+
 check('a file: there and back byte for byte; changed since, it is left alone', async () => {
   const file = join(installation.folder, 'kong.yml');
   const original = `# edge\nservices:\n- name: s\n  url: http://127.0.0.1:9\n  routes:\n  - name: r\n    paths: [/r]\n    plugins:\n    - name: key-auth\n    - name: request-transformer\n      config:\n        add:\n          headers:\n          - "Authorization:Bearer ${TOKEN}" # shop\n          querystring: ['api_key:${QUERY}', 'page:1']\n- name: lambda\n  url: http://127.0.0.1:9\n  plugins:\n  - {name: aws-lambda, config: {aws_secret: ${PASSWORD}, function_name: f}}\n`;

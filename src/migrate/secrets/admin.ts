@@ -12,11 +12,12 @@ import { assertInstalled, idOf } from '../admin-plugins.ts';
 import { sameSettings, writable } from '../gateway-control.ts';
 import { canonical, entityDigest, masked, unmasked, type SecretsControl, type Undone } from './control.ts';
 import { scopeText, type GatewayModel, type ScopedPlugin } from './gateway.ts';
-import type { Change, MaskedText, SecretsJournal } from './journal.ts';
+import type { Change, MaskedText, SecretsJournal, SentSecret } from './journal.ts';
 import {
   itemsOf,
   planSecrets,
   sameItem,
+  sentBy,
   type Move,
   type PlanOptions,
   type SecretsPlan,
@@ -65,7 +66,7 @@ export class AdminSecrets implements SecretsControl {
     }
   }
 
-  async rollback(journal: SecretsJournal, valueOf: (reference: string) => Promise<Secret>): Promise<Undone> {
+  async rollback(journal: SecretsJournal, valueOf: (secret: SentSecret) => Promise<Secret>): Promise<Undone> {
     const conflicts: string[] = [];
     const kept = new Set<string>();
     let undone = 0;
@@ -183,10 +184,10 @@ export class AdminSecrets implements SecretsControl {
     const { id, workspace } = source;
     const now = await this.#current(source);
     const entries = moves
-      .flatMap((move) => move.entries.map((entry) => ({ entry, reference: move.reference })))
-      .map(({ entry, reference }) => {
+      .flatMap((move) => move.entries.map((entry) => ({ entry, sent: sentBy(move) })))
+      .map(({ entry, sent }) => {
         const { mode, part, index, text } = entry;
-        const parts = masked(text.reveal(), entry, reference);
+        const parts = masked(text.reveal(), entry, sent);
         if (parts === undefined) throw new HkaError('HKA_INTERNAL', 'an entry without its own value');
         return { mode, part, index, text: parts };
       });
@@ -238,7 +239,7 @@ export class AdminSecrets implements SecretsControl {
   /** What is in the way, for people; undefined when it is done. */
   async #giveBack(
     { plugin, workspace, entries, before, after }: OfKind<'relieved'>,
-    valueOf: (reference: string) => Promise<Secret>,
+    valueOf: (secret: SentSecret) => Promise<Secret>,
   ): Promise<string | undefined> {
     const found = await this.#api.get(`/plugins/${plugin}`, workspace);
     const now = found === undefined ? undefined : writable(found);
