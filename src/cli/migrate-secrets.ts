@@ -13,7 +13,8 @@ import { fieldOf, sentBy, type Move, type PlanOptions, type SecretsPlan } from '
 import { readSecret, storeSecret, type SecretVault } from '../migrate/secrets/store.ts';
 import { loadConfig, type Config } from '../runtime/config.ts';
 import { isApartFromOwn } from '../runtime/peppers.ts';
-import { connectionsOf } from '../vault/connections.ts';
+import { assertLoginIsRepeatable, connectionsOf } from '../vault/connections.ts';
+import type { VaultConfig } from '../vault/vault.ts';
 import { createVaults } from '../vault/vaults.ts';
 import { openSecrets, type SourceOptions } from './migrate-source.ts';
 import { isoTime, table, type Output } from './output.ts';
@@ -235,6 +236,7 @@ async function storeAll(
   journal: SecretsJournal,
 ): Promise<number> {
   if (moves.length === 0) return 0;
+  const gateway = gatewayVault(context.options);
   const vault = await context.vault();
   let created = 0;
   for (const move of moves) {
@@ -244,21 +246,29 @@ async function storeAll(
     if (isNew) created += 1;
     await journal.append({ type: 'stored', reference, created: isNew });
   }
-  await readByGateway(context, moves);
+  await readByGateway(context, moves, gateway);
   return created;
+}
+
+/** Of --gateway-config. Throws HKA_CONFIG_INVALID, and HKA_USAGE where its log-in is for the gateway alone. */
+function gatewayVault({ gatewayConfig }: SecretsOptions): VaultConfig | undefined {
+  if (gatewayConfig === undefined) return undefined;
+  const vault = vaultOf(loadConfig(gatewayConfig));
+  assertLoginIsRepeatable(vault);
+  return vault;
 }
 
 /** A gateway that may not read them would answer 503: found out before it has to. */
 async function readByGateway(
-  { session, options, output }: SecretsContext,
+  { session, output }: SecretsContext,
   moves: readonly Move[],
+  gateway: VaultConfig | undefined,
 ): Promise<void> {
-  const { gatewayConfig } = options;
-  if (gatewayConfig === undefined) {
+  if (gateway === undefined) {
     output.note('Whether the gateway may read the secrets was not tried; --gateway-config does so.');
     return;
   }
-  const vaults = createVaults(vaultOf(loadConfig(gatewayConfig)), { logger: session.logger });
+  const vaults = createVaults(gateway, { logger: session.logger });
   try {
     await vaults.start();
     for (const move of moves) {

@@ -320,6 +320,24 @@ check('without a right, or with another secret in its place, nothing is changed'
   hidesSecrets(journal());
 });
 
+check('a wrapped secret id of the gateway is left for the gateway, and nothing is begun', async () => {
+  furnish();
+  const before = plugins();
+  const wrapped = join(installation.folder, 'wrapped.yaml');
+  writeFileSync(
+    wrapped,
+    readFileSync(installation.config, 'utf8').replace(
+      /auth: \{.*\}/,
+      'auth: { method: approle, role_id: r, secret_id_file: gateway-token, secret_id_wrapped: true }',
+    ),
+  );
+  const refused = await secrets('apply', '--yes', '--gateway-config', wrapped);
+  assert.is(refused.status, 2, refused.stderr);
+  assert.match(refused.stderr, /would use up the wrapped secret id/);
+  assert.equal((await secrets('status')).report.in_vault, []);
+  assert.equal(plugins(), before);
+});
+
 check('Vault goes away in the middle: nothing is changed, and a later run ends it', async () => {
   furnish();
   const before = plugins();
