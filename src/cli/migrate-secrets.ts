@@ -215,7 +215,7 @@ export function secretsApply(context: SecretsContext, { yes, dryRun }: SecretsOp
       if (journal.state.rollbackBegun) {
         throw new HkaError(
           'HKA_MIGRATION_STEP',
-          'a rollback was interrupted; end it with `migrate secrets rollback`',
+          'a rollback was interrupted; end it with `migrate secrets rollback`, or, where what it tells of can not be undone any more, begin anew with another --journal',
         );
       }
       const plan = await control.plan(context.planOptions);
