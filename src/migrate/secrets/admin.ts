@@ -200,12 +200,12 @@ export class AdminSecrets implements SecretsControl {
   async #assertSends(id: string, { source, config }: Target): Promise<void> {
     const found = await this.#api.get(`/plugins/${id}`, source.workspace);
     const there = itemsOf(found?.['config'] as JsonObject | undefined);
-    const isSending =
+    const sends =
       found !== undefined &&
       (found['enabled'] !== false) === source.enabled &&
       ['route', 'service'].every((field) => idOf(found[field]) === idOf(source.entity[field])) &&
       itemsOf(config).every((item) => there.some((other) => sameItem(item, other)));
-    if (!isSending) throw changedMeanwhile(id);
+    if (!sends) throw changedMeanwhile(id);
   }
 
   async #put(
