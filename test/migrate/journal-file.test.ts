@@ -15,7 +15,7 @@ async function fillDisk(): Promise<() => void> {
   const handle = await open('/dev/null');
   const shared = Object.getPrototypeOf(handle) as FileHandle;
   await handle.close();
-  const appendFile = Reflect.get(shared, 'appendFile') as (this: FileHandle, data: string) => Promise<void>;
+  const appendFile: (this: FileHandle, data: string) => Promise<void> = Reflect.get(shared, 'appendFile');
   shared.appendFile = async function (this: FileHandle, data) {
     const text = String(data);
     await appendFile.call(this, text.slice(0, text.length / 2));
