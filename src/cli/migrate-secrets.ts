@@ -7,13 +7,14 @@ import { HkaError } from '../lib/errors.ts';
 import type { Secret } from '../lib/secret.ts';
 import type { SecretsControl } from '../migrate/secrets/control.ts';
 import { scopeText } from '../migrate/secrets/gateway.ts';
-import { SecretsJournal, type SecretsState } from '../migrate/secrets/journal.ts';
+import { keyOf, SecretsJournal, type SecretsState } from '../migrate/secrets/journal.ts';
 import { PathTemplate } from '../migrate/secrets/paths.ts';
-import { fieldOf, type Move, type PlanOptions, type SecretsPlan } from '../migrate/secrets/plan.ts';
+import { fieldOf, sentBy, type Move, type PlanOptions, type SecretsPlan } from '../migrate/secrets/plan.ts';
 import { readSecret, storeSecret, type SecretVault } from '../migrate/secrets/store.ts';
 import { loadConfig, type Config } from '../runtime/config.ts';
 import { isApartFromOwn } from '../runtime/peppers.ts';
-import { connectionsOf } from '../vault/connections.ts';
+import { assertLoginIsRepeatable, connectionsOf } from '../vault/connections.ts';
+import type { VaultConfig } from '../vault/vault.ts';
 import { createVaults } from '../vault/vaults.ts';
 import { openSecrets, type SourceOptions } from './migrate-source.ts';
 import { isoTime, table, type Output } from './output.ts';
@@ -214,7 +215,7 @@ export function secretsApply(context: SecretsContext, { yes, dryRun }: SecretsOp
       if (journal.state.rollbackBegun) {
         throw new HkaError(
           'HKA_MIGRATION_STEP',
-          'a rollback was interrupted; end it with `migrate secrets rollback`',
+          'a rollback was interrupted; end it with `migrate secrets rollback`, or, where what it tells of can not be undone any more, begin anew with another --journal',
         );
       }
       const plan = await control.plan(context.planOptions);
@@ -235,43 +236,44 @@ async function storeAll(
   journal: SecretsJournal,
 ): Promise<number> {
   if (moves.length === 0) return 0;
+  const gateway = gatewayVault(context.options);
   const vault = await context.vault();
   let created = 0;
   for (const move of moves) {
     const { reference, form } = move;
-    const { target, template } = form;
-    await journal.append({
-      type: 'storing',
-      reference,
-      target,
-      ...(template === undefined ? {} : { template }),
-    });
+    await journal.append({ type: 'storing', ...sentBy(move), target: form.target });
     const isNew = await storeSecret(vault, move);
     if (isNew) created += 1;
     await journal.append({ type: 'stored', reference, created: isNew });
   }
-  await readByGateway(context, moves, journal);
+  await readByGateway(context, moves, gateway);
   return created;
+}
+
+/** Of --gateway-config. Throws HKA_CONFIG_INVALID, and HKA_USAGE where its log-in is for the gateway alone. */
+function gatewayVault({ gatewayConfig }: SecretsOptions): VaultConfig | undefined {
+  if (gatewayConfig === undefined) return undefined;
+  const vault = vaultOf(loadConfig(gatewayConfig));
+  assertLoginIsRepeatable(vault);
+  return vault;
 }
 
 /** A gateway that may not read them would answer 503: found out before it has to. */
 async function readByGateway(
-  { session, options, output }: SecretsContext,
+  { session, output }: SecretsContext,
   moves: readonly Move[],
-  { state }: SecretsJournal,
+  gateway: VaultConfig | undefined,
 ): Promise<void> {
-  const { gatewayConfig } = options;
-  if (gatewayConfig === undefined) {
+  if (gateway === undefined) {
     output.note('Whether the gateway may read the secrets was not tried; --gateway-config does so.');
     return;
   }
-  const vaults = createVaults(vaultOf(loadConfig(gatewayConfig)), { logger: session.logger });
+  const vaults = createVaults(gateway, { logger: session.logger });
   try {
     await vaults.start();
-    for (const { reference, entries } of moves) {
-      const stored = state.secrets.get(reference);
-      if (stored === undefined) continue;
-      const found = await readSecret(vaults, stored);
+    for (const move of moves) {
+      const { reference, entries, form } = move;
+      const found = await readSecret(vaults, { ...sentBy(move), target: form.target });
       if (found.equals(entries[0].value)) continue;
       throw new HkaError(
         'HKA_CONFLICT',
@@ -290,7 +292,8 @@ export function secretsRollback(context: SecretsContext): Promise<number> {
   return context.withControl(async (control) => {
     const known = SecretsJournal.read(context.journalPath);
     assertSource(known, control);
-    if (options.dryRun === true || known.changes.length === 0) {
+    // One that was interrupted is ended, even where nothing is left to undo: until then `apply` refuses.
+    if (options.dryRun === true || (known.changes.length === 0 && !known.rollbackBegun)) {
       output.result(
         { changes: known.changes.length },
         `${known.changes.length} changes at ${control.name} would be undone`,
@@ -301,16 +304,17 @@ export function secretsRollback(context: SecretsContext): Promise<number> {
       await journal.append({ type: 'rollback-begin' });
       const vault = await context.vault();
       const read = new Map<string, Promise<Secret>>();
-      const { undone, conflicts } = await control.rollback(journal, (reference) => {
-        const secret = journal.state.secrets.get(reference);
+      const { undone, conflicts } = await control.rollback(journal, (sent) => {
+        const key = keyOf(sent);
+        const secret = journal.state.secrets.get(key);
         if (secret === undefined)
-          throw new HkaError('HKA_MIGRATION_JOURNAL', `the journal does not know ${reference}`);
-        const value = read.get(reference) ?? readSecret(vault, secret);
-        read.set(reference, value);
+          throw new HkaError('HKA_MIGRATION_JOURNAL', `the journal does not know ${sent.reference}`);
+        const value = read.get(key) ?? readSecret(vault, secret);
+        read.set(key, value);
         return value;
       });
       if (conflicts.length === 0) await journal.append({ type: 'rollback-done' });
-      const places = [...journal.state.secrets.keys()];
+      const places = placesIn(journal.state, () => true);
       output.result(
         { undone, conflicts, in_vault: places },
         [
@@ -325,9 +329,17 @@ export function secretsRollback(context: SecretsContext): Promise<number> {
   });
 }
 
+function placesIn(
+  { secrets }: SecretsState,
+  isMeant: (secret: { readonly stored: boolean }) => boolean,
+): readonly string[] {
+  return [...new Set([...secrets.values()].filter(isMeant).map(({ reference }) => reference))];
+}
+
 export async function secretsStatus({ output, journalPath }: SecretsContext): Promise<number> {
-  const { source, secrets, changes, applyBegun, applyDone, rollbackBegun } = SecretsJournal.read(journalPath);
-  const stored = [...secrets.values()].filter((secret) => secret.stored).map(({ reference }) => reference);
+  const state = SecretsJournal.read(journalPath);
+  const { source, changes, applyBegun, applyDone, rollbackBegun } = state;
+  const stored = placesIn(state, (secret) => secret.stored);
   const next = rollbackBegun
     ? 'migrate secrets rollback, which was interrupted'
     : applyBegun

@@ -42,6 +42,10 @@ async function readingsOf(
 ): Promise<{ readonly readings: readonly Reading[]; readonly problems: readonly string[] }> {
   const readings: Reading[] = [];
   const problems: string[] = [];
+  const unreachable = (what: string): undefined => {
+    problems.push(`${what} is not to be had; see the check of it`);
+    return undefined;
+  };
   const read = async (
     from: string,
     resolution: number,
@@ -59,10 +63,10 @@ async function readingsOf(
     }
   };
   if (context.config().store.type === 'postgres') {
-    const store = await context.store().catch(() => undefined);
+    const store = await context.store().catch(() => unreachable('PostgreSQL'));
     await read('PostgreSQL', 0, async () => store?.serverTime?.());
   }
-  const vaults = await context.startedVaults().catch(() => undefined);
+  const vaults = await context.startedVaults().catch(() => unreachable('Vault'));
   // It tells whole seconds.
   if (vaults !== undefined) await read('Vault', 1000, () => vaults.serverTime());
   return { readings, problems };

@@ -9,7 +9,7 @@ import { KongPeer } from '../migrate/kong-peer.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
 import { createStore, storeNeedsVault } from '../runtime/stores.ts';
 import type { CredentialStore } from '../store/store.ts';
-import { connectionsOf } from '../vault/connections.ts';
+import { assertLoginIsRepeatable } from '../vault/connections.ts';
 import { createVaults, type Vaults } from '../vault/vaults.ts';
 
 /** Beyond the deadline of an event. */
@@ -63,14 +63,7 @@ export class DoctorContext {
   async startedVaults(): Promise<Vaults | undefined> {
     const { vault } = this.config();
     if (vault === undefined) return undefined;
-    for (const { auth } of connectionsOf(vault).values()) {
-      if (auth.method === 'approle' && auth.secretIdWrapped === true) {
-        throw new HkaError(
-          'HKA_USAGE',
-          'a log-in would use up the wrapped secret id, which is for the server',
-        );
-      }
-    }
+    assertLoginIsRepeatable(vault);
     const vaults = this.vaults();
     await vaults?.start();
     return vaults;

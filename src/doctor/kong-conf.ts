@@ -1,5 +1,7 @@
 /** Whether Kong's own configuration leads to this server, and its query command gives what Kong expects of it. */
 import { spawn } from 'node:child_process';
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { readKongConf } from '../audit/inputs/settings-file.ts';
 import { emptyDeployment } from '../audit/deployment.ts';
 import { kongPlugins } from '../generated/kong-schema.ts';
@@ -9,7 +11,6 @@ import { fail, ok, skipped, withPart, type Check, type CheckResult } from './che
 
 const MAX_DUMP_BYTES = 1024 * 1024;
 const TIMEOUT_MS = 10_000;
-const MAX_SHOWN = 120;
 
 export const kongConf: Check = {
   id: 'kong-conf',
@@ -45,7 +46,7 @@ async function check(file: string, config: Config): Promise<CheckResult> {
       query: settings.get(`pluginserver_${field}_query_cmd`) ?? '',
     };
   });
-  const ours = servers.filter(({ socket }) => socket === config.server.socket);
+  const ours = servers.filter(({ socket }) => placeOf(socket) === placeOf(config.server.socket));
   if (ours.length === 0) {
     const found = servers.map(({ name, socket }) => `${name}: ${socket}`).join(', ');
     return fail(
@@ -71,6 +72,15 @@ async function check(file: string, config: Config): Promise<CheckResult> {
   );
 }
 
+/** `/var/run` is a link to `/run` on most systems: either may be written. */
+function placeOf(socket: string): string {
+  try {
+    return join(realpathSync(dirname(socket)), basename(socket));
+  } catch {
+    return socket;
+  }
+}
+
 /** The plugin that the query command describes, or what is wrong with it. */
 async function dumpOf({ name, query }: PluginServer): Promise<string | CheckResult> {
   const field = `pluginserver_${name.toLowerCase().replaceAll('-', '_')}_query_cmd`;
@@ -87,7 +97,8 @@ async function dumpOf({ name, query }: PluginServer): Promise<string | CheckResu
   } catch {
     return fail(
       `${field} ended with ${status} and gave no JSON, but ${output.length} characters`,
-      `${advice}. Run it by hand as Kong's user: ${query.slice(0, MAX_SHOWN)}`,
+      // Not shown: it may set variables with tokens.
+      `${advice}. Run what stands there by hand, as Kong's user`,
     );
   }
   const [plugin] = Array.isArray(plugins) ? (plugins as { Name?: unknown; Version?: unknown }[]) : [];
@@ -103,21 +114,39 @@ async function dumpOf({ name, query }: PluginServer): Promise<string | CheckResu
   return known.name;
 }
 
-/** As Kong runs it: by a shell, with its output read. */
+/** As Kong runs it: by a shell, with its output read. In a process group of its own, which ends as a whole when it is late. */
 function run(command: string): Promise<{ readonly status: string; readonly output: string }> {
   return new Promise((done) => {
     const child = spawn('/bin/sh', ['-c', command], {
       cwd: '/',
       stdio: ['ignore', 'pipe', 'ignore'],
-      timeout: TIMEOUT_MS,
+      detached: true,
     });
+    const timer = setTimeout(() => {
+      if (child.pid !== undefined) endGroup(child.pid);
+      // What has left the group may still hold the pipe.
+      child.stdout.destroy();
+      end('a timeout');
+    }, TIMEOUT_MS);
     let output = '';
+    const end = (status: string): void => {
+      clearTimeout(timer);
+      done({ status, output });
+    };
     child.stdout.on('data', (chunk: Buffer) => {
       if (output.length < MAX_DUMP_BYTES) output += chunk.toString();
     });
-    child.on('error', () => done({ status: 'an error', output }));
-    child.on('close', (code, signal) => done({ status: signal ?? `status ${code ?? 'unknown'}`, output }));
+    child.on('error', () => end('an error'));
+    child.on('close', (code, signal) => end(signal ?? `status ${code ?? 'unknown'}`));
   });
+}
+
+function endGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // Gone by now.
+  }
 }
 
 function settingsOf(file: string): ReadonlyMap<string, string> {

@@ -77,6 +77,8 @@ export class JournalFile<Event extends { readonly type: string }, State> {
   readonly #file: FileHandle;
   readonly #unlock: () => void;
   #writing: Promise<void> = Promise.resolve();
+  /** Why nothing more is written: half a line may stand at its end, which only the next run cuts away. */
+  #broken: HkaError | undefined;
 
   private constructor(
     path: string,
@@ -111,17 +113,19 @@ export class JournalFile<Event extends { readonly type: string }, State> {
     }
   }
 
-  /** On disk when it resolves. */
+  /** On disk when it resolves. After a failure all further ones fail alike. */
   append(event: Event): Promise<void> {
     const at = new Date().toISOString();
     const { type, ...rest } = event;
     const line = `${JSON.stringify({ v: JOURNAL_VERSION, at, type, ...rest })}\n`;
     const mine = this.#writing.then(async () => {
+      if (this.#broken !== undefined) throw this.#broken;
       try {
         await this.#file.appendFile(line);
         await this.#file.datasync();
       } catch (error) {
-        throw writeFailure(this.path, error);
+        this.#broken = writeFailure(this.path, error);
+        throw this.#broken;
       }
       this.#kind.apply(this.state, event, at);
     });

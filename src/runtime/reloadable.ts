@@ -36,6 +36,7 @@ export class ReloadableRuntime implements PluginRuntime {
   /** What the connections to Vault were made from. */
   #vaultKey: string;
   #stopListening: () => void;
+  #closed = false;
 
   static async create(config: Config, logger: Logger, timings?: Timings): Promise<ReloadableRuntime> {
     return new ReloadableRuntime(config, logger, await Runtime.create(config, logger, timings), timings);
@@ -76,6 +77,8 @@ export class ReloadableRuntime implements PluginRuntime {
     try {
       await next.start();
       refuseWorse(old, next);
+      // Nobody would close it any more.
+      if (this.#closed) throw new HkaError('HKA_DRAINING', 'it is ending');
     } catch (error) {
       await next.close(keepVault);
       throw error;
@@ -96,6 +99,7 @@ export class ReloadableRuntime implements PluginRuntime {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#current.close();
   }
 

@@ -115,7 +115,7 @@ for (const [name, before, after] of FILES) {
       edits.map(async ({ at, remove, insert }) => ({
         at,
         insert,
-        remove: await unmasked(remove, (reference) =>
+        remove: await unmasked(remove, ({ reference }) =>
           Promise.resolve(values.get(reference) ?? new Secret('')),
         ),
       })),
@@ -200,6 +200,22 @@ test('secrets of other plugins stay, with what can be done by hand', () => {
   assert.not.match(JSON.stringify(left.map(({ reason, advice: text }) => [reason, text])), 'not-a-real-one');
 });
 
+test('plugins and values that nobody expects: names of JavaScript, a header full of blanks', () => {
+  const { left } = plan(`plugins:\n- {name: constructor, config: {token: abc, __proto__: {secret: d}}}\n`);
+  assert.equal(
+    left.map(({ field, advice }) => [field, advice.includes('schema marks the field')]),
+    [
+      ['token', true],
+      ['__proto__.secret', true],
+    ],
+  );
+  const began = performance.now();
+  const found = plan(routes(AUTH, transformer(`{add: {headers: ['x-token:a${' '.repeat(100_000)}b']}}`)));
+  assert.is(found.moves.length + found.left.length, 1);
+  // Quadratic, it took half a minute.
+  assert.ok(performance.now() - began < 5000);
+});
+
 test('who is not authenticated gets it as before, and only where that was so', () => {
   const secret = transformer(`{add: {headers: ['x-token:a']}}`);
   const open = (text: string): unknown => plan(text).targets[0]?.config['require_authentication'];
@@ -274,6 +290,8 @@ test('hashed-key-auth sends it only where that comes to the same', () => {
   assert.is(target(hka, `{${add}, remove: {headers: [X-Token]}}`), 'vault-upstream-secrets');
   assert.is(target(hka, `{${add}, rename: {headers: ['x-token:y']}}`), 'vault-upstream-secrets');
   assert.is(target(hka, `{append: {headers: ['x-token:a']}}`), 'vault-upstream-secrets');
+  // A template of request-transformer would see the secret, and could put it into the URI.
+  assert.is(target(hka, `{${add}, replace: {uri: '/x/$(headers["x-token"])'}}`), 'vault-upstream-secrets');
   assert.is(target('{name: hashed-key-auth, config: {anonymous: g}}', `{${add}}`), 'vault-upstream-secrets');
   assert.is(
     target('{name: hashed-key-auth, config: {key_names: [x_token]}}', `{${add}}`),

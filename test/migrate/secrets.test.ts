@@ -320,6 +320,24 @@ check('without a right, or with another secret in its place, nothing is changed'
   hidesSecrets(journal());
 });
 
+check('a wrapped secret id of the gateway is left for the gateway, and nothing is begun', async () => {
+  furnish();
+  const before = plugins();
+  const wrapped = join(installation.folder, 'wrapped.yaml');
+  writeFileSync(
+    wrapped,
+    readFileSync(installation.config, 'utf8').replace(
+      /auth: \{.*\}/,
+      'auth: { method: approle, role_id: r, secret_id_file: gateway-token, secret_id_wrapped: true }',
+    ),
+  );
+  const refused = await secrets('apply', '--yes', '--gateway-config', wrapped);
+  assert.is(refused.status, 2, refused.stderr);
+  assert.match(refused.stderr, /would use up the wrapped secret id/);
+  assert.equal((await secrets('status')).report.in_vault, []);
+  assert.equal(plugins(), before);
+});
+
 check('Vault goes away in the middle: nothing is changed, and a later run ends it', async () => {
   furnish();
   const before = plugins();
@@ -414,6 +432,42 @@ check('what somebody has changed since stays, and its secrets go on being sent',
   assert.is(rotated.status, 4);
   assert.match(rotated.report.conflicts?.[0] ?? '', 'Vault holds other values');
   assert.not.match(rotated.stdout, 'rotated"');
+});
+
+check('one place for two templates: each is read and put back as it was sent', async () => {
+  route(
+    'twice',
+    9,
+    { name: 'key-auth' },
+    transformer({ add: { headers: [`Authorization:Bearer ${TOKEN}`, `X-Token:${TOKEN}`] } }),
+  );
+  const before = plugins();
+  const shared = ['--path', `${folder}/{route}`];
+  await allow('migration', ['--service', 'migration-secrets', ...shared]);
+  const references = (await secrets('plan', ...shared)).report.references ?? [];
+  assert.is(references.length, 1);
+  await allow('gateway', ['--service', 'gateway', '--reference', ...references]);
+  const done = await secrets('apply', '--yes', ...shared, '--gateway-config', installation.config);
+  assert.equal([done.status, done.report.moved, done.report.stored], [0, 2, 1], done.stderr);
+  hidesSecrets(journal());
+  const back = await secrets('rollback');
+  assert.equal([back.status, back.report.conflicts, back.report.in_vault], [0, [], references], back.stderr);
+  assert.equal(plugins(), before);
+});
+
+check('a rollback that was killed before its last word is ended by the next one', async () => {
+  furnish();
+  const before = plugins();
+  await secrets('apply', '--yes');
+  assert.is((await secrets('rollback')).status, 0);
+  const lines = journal().trimEnd().split('\n');
+  assert.match(lines.pop() ?? '', '"rollback-done"');
+  writeFileSync(join(installation.folder, 'migration-secrets.journal'), `${lines.join('\n')}\n`);
+  assert.match((await secrets('status')).report.next ?? '', 'rollback');
+  assert.is((await secrets('rollback')).status, 0);
+  assert.equal(plugins(), before);
+  const again = await secrets('apply', '--yes');
+  assert.equal([again.status, again.report.moved], [0, 4], again.stderr);
 });
 
 check('a file: there and back byte for byte; changed since, it is left alone', async () => {

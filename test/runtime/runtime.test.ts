@@ -2,9 +2,11 @@
 import * as assert from 'uvu/assert';
 import { silentLogger } from '../../src/lib/logger.ts';
 import { loadConfig } from '../../src/runtime/config.ts';
+import { ReloadableRuntime } from '../../src/runtime/reloadable.ts';
 import { Runtime } from '../../src/runtime/runtime.ts';
 import { install } from '../helpers/installation.ts';
 import { suite } from '../helpers/suite.ts';
+import { failure } from '../vault/support.ts';
 
 const test = suite('runtime');
 
@@ -30,6 +32,22 @@ test('peppers that arrive after it was closed are not taken into use', async () 
     release();
     await started;
     assert.throws(() => runtime.verifier(), 'has not been read');
+  } finally {
+    await runtime.close();
+    await installation.dispose();
+  }
+});
+
+test('a configuration that is still being read when it is closed leaves nothing open', async () => {
+  const installation = await install();
+  const config = loadConfig(installation.config);
+  const runtime = await ReloadableRuntime.create(config, silentLogger);
+  try {
+    await runtime.start();
+    const reloading = failure(() => runtime.reload(config));
+    await runtime.close();
+    assert.is((await reloading).code, 'HKA_DRAINING');
+    assert.match(runtime.notReady() ?? '', 'is not open');
   } finally {
     await runtime.close();
     await installation.dispose();

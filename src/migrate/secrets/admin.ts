@@ -11,12 +11,13 @@ import { hasDigest } from '../digest.ts';
 import { assertInstalled, idOf } from '../admin-plugins.ts';
 import { sameSettings, writable } from '../gateway-control.ts';
 import { canonical, entityDigest, masked, unmasked, type SecretsControl, type Undone } from './control.ts';
-import { scopeText, type GatewayModel, type ScopedPlugin } from './gateway.ts';
-import type { Change, MaskedText, SecretsJournal } from './journal.ts';
+import { compareScopes, scopeText, type GatewayModel, type Scope, type ScopedPlugin } from './gateway.ts';
+import type { Change, MaskedText, SecretsJournal, SentSecret } from './journal.ts';
 import {
   itemsOf,
   planSecrets,
   sameItem,
+  sentBy,
   type Move,
   type PlanOptions,
   type SecretsPlan,
@@ -51,11 +52,17 @@ export class AdminSecrets implements SecretsControl {
     onChanged: (what: string) => void,
   ): Promise<void> {
     await assertInstalled(this.#api, [...new Set(targets.map((target) => target.name))]);
-    for (const target of targets.filter(({ items }) => items.length > 0)) {
-      await this.#send(target, journal);
-      onChanged(`${target.name} on ${scopeText(target.source.scope)} sends the secrets`);
+    const senders = new Map<Target, string>();
+    // The most specific first: a general one must find its exceptions in place, or it would send to their requests, too.
+    for (const target of targets.toSorted((a, b) => compareScopes(a.source.scope, b.source.scope))) {
+      senders.set(target, await this.#send(target, journal));
+      if (target.items.length > 0)
+        onChanged(`${target.name} on ${scopeText(target.source.scope)} sends the secrets`);
     }
     for (const source of new Set(moves.map((move) => move.source))) {
+      for (const [target, id] of senders) {
+        if (target.source === source) await this.#assertSends(id, target);
+      }
       await this.#relieve(
         source,
         moves.filter((move) => move.source === source),
@@ -65,29 +72,59 @@ export class AdminSecrets implements SecretsControl {
     }
   }
 
-  async rollback(journal: SecretsJournal, valueOf: (reference: string) => Promise<Secret>): Promise<Undone> {
+  async rollback(journal: SecretsJournal, valueOf: (secret: SentSecret) => Promise<Secret>): Promise<Undone> {
     const conflicts: string[] = [];
     const kept = new Set<string>();
     let undone = 0;
-    for (const change of journal.state.changes.toReversed()) {
-      if (change.kind === 'file') continue;
-      if (change.kind === 'relieved') {
-        const fault = await this.#giveBack(change, valueOf);
-        if (fault === undefined) undone += 1;
-        else {
-          conflicts.push(fault);
-          for (const { text } of change.entries)
-            for (const reference of referencesIn(text)) kept.add(reference);
-          continue;
-        }
-      } else {
-        // What request-transformer does not send again must go on being sent.
-        if (change.items.some(({ reference }) => kept.has(String(reference)))) continue;
-        if (await this.#takeOut(change)) undone += 1;
+    const changes = journal.state.changes.toReversed();
+    for (const change of changes.filter(isRelieved)) {
+      const fault = await this.#giveBack(change, valueOf);
+      if (fault !== undefined) {
+        conflicts.push(fault);
+        for (const { text } of change.entries)
+          for (const reference of referencesIn(text)) kept.add(reference);
+        continue;
       }
+      undone += 1;
+      await journal.append({ type: 'undone', id: change.id });
+    }
+    const staying: { readonly name: unknown; readonly scope: Scope; readonly workspace: unknown }[] = [];
+    for (const { change, name, scope } of await this.#generalFirst(changes.filter(isSending))) {
+      // What request-transformer does not send again must go on being sent.
+      const isKept = change.items.some(({ reference }) => kept.has(String(reference)));
+      // And the one that keeps a more general one away from its requests must go on doing so.
+      const isException =
+        change.kind === 'made' &&
+        staying.some(
+          (other) =>
+            other.name === name &&
+            other.workspace === change.workspace &&
+            compareScopes(scope, other.scope) < 0,
+        );
+      if (isKept || isException) {
+        staying.push({ name, scope, workspace: change.workspace });
+        continue;
+      }
+      if (await this.#takeOut(change)) undone += 1;
       await journal.append({ type: 'undone', id: change.id });
     }
     return { undone, conflicts };
+  }
+
+  /** Changes of one plugin keep their order. */
+  async #generalFirst(changes: readonly OfKind<'made' | 'extended'>[]): Promise<
+    readonly {
+      readonly change: OfKind<'made' | 'extended'>;
+      readonly name: unknown;
+      readonly scope: Scope;
+    }[]
+  > {
+    const found = [];
+    for (const change of changes) {
+      const entity = (await this.#api.get(`/plugins/${change.plugin}`, change.workspace)) ?? {};
+      found.push({ change, name: entity['name'], scope: scopeOf(entity, idOf) });
+    }
+    return found.toSorted((a, b) => compareScopes(b.scope, a.scope));
   }
 
   async #model(workspace: string | undefined): Promise<GatewayModel> {
@@ -102,26 +139,16 @@ export class AdminSecrets implements SecretsControl {
       };
     });
     const plugins = (await this.#list('/plugins', workspace)).map((entity): ScopedPlugin => {
-      const named = (field: string): string | undefined => {
-        const id = idOf(entity[field]);
-        return id === undefined ? undefined : (names.get(id) ?? id);
-      };
-      const [route, service] = [named('route'), named('service')];
-      const consumer = ['consumer', 'consumer_group'].flatMap((field) => {
-        const id = idOf(entity[field]);
-        return id === undefined ? [] : [`${field.replace('_', ' ')} ${id}`];
-      });
       return {
         id: String(entity['id']),
         name: String(entity['name']),
         enabled: entity['enabled'] !== false,
         config: (entity['config'] ?? {}) as JsonObject,
         entity,
-        scope: {
-          ...(route === undefined ? {} : { route }),
-          ...(service === undefined ? {} : { service }),
-          ...(consumer.length === 0 ? {} : { consumer: consumer.join(', ') }),
-        },
+        scope: scopeOf(entity, (reference) => {
+          const id = idOf(reference);
+          return id === undefined ? undefined : (names.get(id) ?? id);
+        }),
         ...(workspace === undefined ? {} : { workspace }),
       };
     });
@@ -137,8 +164,10 @@ export class AdminSecrets implements SecretsControl {
     return [...found.values()];
   }
 
-  async #send({ name, source, existing, items, config }: Target, journal: SecretsJournal): Promise<void> {
+  /** Gives the id of the plugin. */
+  async #send({ name, source, existing, items, config }: Target, journal: SecretsJournal): Promise<string> {
     const { workspace } = source;
+    if (existing !== undefined && items.length === 0) return existing.id;
     const inWorkspace = workspace === undefined ? {} : { workspace };
     const id = randomUUID();
     if (existing === undefined) {
@@ -155,7 +184,7 @@ export class AdminSecrets implements SecretsControl {
       const plugin = randomUUID();
       await journal.append({ type: 'changing', change: { id, kind: 'made', plugin, ...inWorkspace, items } });
       await this.#put(plugin, set(entity), workspace, items);
-      return;
+      return plugin;
     }
     const now = await this.#current(existing);
     const known = itemsOf(now['config'] as JsonObject);
@@ -164,6 +193,19 @@ export class AdminSecrets implements SecretsControl {
       change: { id, kind: 'extended', plugin: existing.id, ...inWorkspace, items },
     });
     await this.#put(existing.id, withItems(now, [...items, ...known]), workspace, items);
+    return existing.id;
+  }
+
+  /** It may have been deleted, switched off or changed since; then request-transformer must go on sending. */
+  async #assertSends(id: string, { source, config }: Target): Promise<void> {
+    const found = await this.#api.get(`/plugins/${id}`, source.workspace);
+    const there = itemsOf(found?.['config'] as JsonObject | undefined);
+    const sends =
+      found !== undefined &&
+      (found['enabled'] !== false) === source.enabled &&
+      ['route', 'service'].every((field) => idOf(found[field]) === idOf(source.entity[field])) &&
+      itemsOf(config).every((item) => there.some((other) => sameItem(item, other)));
+    if (!sends) throw changedMeanwhile(id);
   }
 
   async #put(
@@ -183,10 +225,10 @@ export class AdminSecrets implements SecretsControl {
     const { id, workspace } = source;
     const now = await this.#current(source);
     const entries = moves
-      .flatMap((move) => move.entries.map((entry) => ({ entry, reference: move.reference })))
-      .map(({ entry, reference }) => {
+      .flatMap((move) => move.entries.map((entry) => ({ entry, sent: sentBy(move) })))
+      .map(({ entry, sent }) => {
         const { mode, part, index, text } = entry;
-        const parts = masked(text.reveal(), entry, reference);
+        const parts = masked(text.reveal(), entry, sent);
         if (parts === undefined) throw new HkaError('HKA_INTERNAL', 'an entry without its own value');
         return { mode, part, index, text: parts };
       });
@@ -238,7 +280,7 @@ export class AdminSecrets implements SecretsControl {
   /** What is in the way, for people; undefined when it is done. */
   async #giveBack(
     { plugin, workspace, entries, before, after }: OfKind<'relieved'>,
-    valueOf: (reference: string) => Promise<Secret>,
+    valueOf: (secret: SentSecret) => Promise<Secret>,
   ): Promise<string | undefined> {
     const found = await this.#api.get(`/plugins/${plugin}`, workspace);
     const now = found === undefined ? undefined : writable(found);
@@ -286,6 +328,28 @@ export class AdminSecrets implements SecretsControl {
       throw changedMeanwhile(plugin);
     return true;
   }
+}
+
+function isRelieved(change: Change): change is OfKind<'relieved'> {
+  return change.kind === 'relieved';
+}
+
+function isSending(change: Change): change is OfKind<'made' | 'extended'> {
+  return change.kind === 'made' || change.kind === 'extended';
+}
+
+/** `named`: what a reference to another entity is known by; undefined where there is none. */
+function scopeOf(entity: JsonObject, named: (reference: unknown) => string | undefined): Scope {
+  const [route, service] = [named(entity['route']), named(entity['service'])];
+  const consumer = ['consumer', 'consumer_group'].flatMap((field) => {
+    const id = idOf(entity[field]);
+    return id === undefined ? [] : [`${field.replace('_', ' ')} ${id}`];
+  });
+  return {
+    ...(route === undefined ? {} : { route }),
+    ...(service === undefined ? {} : { service }),
+    ...(consumer.length === 0 ? {} : { consumer: consumer.join(', ') }),
+  };
 }
 
 function referencesIn(text: MaskedText): readonly string[] {

@@ -3,7 +3,7 @@ import type { PepperRing } from '../../keys/pepper.ts';
 import type { Secret } from '../../lib/secret.ts';
 import { fileDigest } from '../digest.ts';
 import type { Entry } from './entries.ts';
-import type { MaskedText, SecretsJournal } from './journal.ts';
+import type { MaskedText, SecretsJournal, SentSecret } from './journal.ts';
 import type { PlanOptions, SecretsPlan } from './plan.ts';
 
 export interface Undone {
@@ -22,7 +22,7 @@ export interface SecretsControl {
    */
   apply(plan: SecretsPlan, journal: SecretsJournal, onChanged: (what: string) => void): Promise<void>;
   /** Undoes what the journal has, last first. `valueOf` reads from Vault what stood there. */
-  rollback(journal: SecretsJournal, valueOf: (reference: string) => Promise<Secret>): Promise<Undone>;
+  rollback(journal: SecretsJournal, valueOf: (secret: SentSecret) => Promise<Secret>): Promise<Undone>;
 }
 
 /**
@@ -32,21 +32,21 @@ export interface SecretsControl {
 export function masked(
   text: string,
   { value }: Pick<Entry, 'value'>,
-  reference: string,
+  sent: SentSecret,
 ): MaskedText | undefined {
   const secret = value.reveal();
   const at = text.lastIndexOf(secret);
-  return at === -1 ? undefined : [text.slice(0, at), { reference }, text.slice(at + secret.length)];
+  return at === -1 ? undefined : [text.slice(0, at), sent, text.slice(at + secret.length)];
 }
 
 /** The text again. */
 export async function unmasked(
   text: MaskedText,
-  valueOf: (reference: string) => Promise<Secret>,
+  valueOf: (secret: SentSecret) => Promise<Secret>,
 ): Promise<string> {
   const parts: string[] = [];
   for (const part of text) {
-    parts.push(typeof part === 'string' ? part : (await valueOf(part.reference)).reveal());
+    parts.push(typeof part === 'string' ? part : (await valueOf(part)).reveal());
   }
   return parts.join('');
 }

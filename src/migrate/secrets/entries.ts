@@ -47,12 +47,21 @@ export function entriesOf(config: JsonObject): readonly Entry[] {
       if (!Array.isArray(list)) return [];
       return (list as unknown[]).flatMap((text, index) => {
         const [, name = '', sent = ''] = typeof text === 'string' ? (PAIR.exec(text) ?? []) : [];
-        const value = part === 'headers' ? sent.replaceAll(/^[\t ]+|[\t ]+$/g, '') : sent;
+        const value = part === 'headers' ? withoutBlanks(sent) : sent;
         if (name === '' || value === '') return [];
         return [{ mode, part, index, name, value: new Secret(value), text: new Secret(String(text)) }];
       });
     }),
   );
+}
+
+/** Without those around it. By hand: a regular expression would look at each run of blanks inside once for each of its characters. */
+function withoutBlanks(text: string): string {
+  const isBlank = (at: number): boolean => text[at] === ' ' || text[at] === '\t';
+  let [start, end] = [0, text.length];
+  while (start < end && isBlank(start)) start += 1;
+  while (end > start && isBlank(end - 1)) end -= 1;
+  return text.slice(start, end);
 }
 
 /** Query arguments and fields of bodies that are called so carry keys, whatever they look like. */

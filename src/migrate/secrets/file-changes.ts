@@ -30,8 +30,8 @@ import {
 } from '../yaml-tree.ts';
 import { masked } from './control.ts';
 import { MODES, PARTS, type Entry } from './entries.ts';
-import type { MaskedEdit } from './journal.ts';
-import { itemsOf, type Move, type SecretsPlan, type Target } from './plan.ts';
+import type { MaskedEdit, SentSecret } from './journal.ts';
+import { itemsOf, sentBy, type Move, type SecretsPlan, type Target } from './plan.ts';
 
 export interface FileEdits {
   readonly edits: readonly MaskedEdit[];
@@ -98,11 +98,11 @@ function insertion(edit: Edit): Placed {
 // --- what is taken out ---
 
 function takeOut(text: string, plugin: YamlNode, moves: readonly Move[]): readonly Placed[] {
-  const lists = new Map<string, { entry: Entry; reference: string }[]>();
-  for (const { entries, reference } of moves) {
-    for (const entry of entries) {
+  const lists = new Map<string, { entry: Entry; sent: SentSecret }[]>();
+  for (const move of moves) {
+    for (const entry of move.entries) {
       const name = `${entry.mode} ${entry.part}`;
-      lists.set(name, [...(lists.get(name) ?? []), { entry, reference }]);
+      lists.set(name, [...(lists.get(name) ?? []), { entry, sent: sentBy(move) }]);
     }
   }
   return [...lists.values()].flatMap((taken) => {
@@ -113,7 +113,7 @@ function takeOut(text: string, plugin: YamlNode, moves: readonly Move[]): readon
     const list = found?.value;
     if (found === undefined || list?.kind !== 'sequence') throw shared(mode, part);
     const isTaken = (index: number): boolean => taken.some(({ entry }) => entry.index === index);
-    const edits = taken.map(({ entry, reference }) => removal(text, list, entry, reference, isTaken));
+    const edits = taken.map(({ entry, sent }) => removal(text, list, entry, sent, isTaken));
     if (list.flow || taken.length < list.entries.length) return edits;
     // Nothing is left of a list in lines of its own.
     const after = text.indexOf(':', found.key.end) + 1;
@@ -132,7 +132,7 @@ function removal(
   text: string,
   list: CollectionNode,
   entry: Entry,
-  reference: string,
+  sent: SentSecret,
   isTaken: (index: number) => boolean,
 ): Placed {
   const { mode, part, index } = entry;
@@ -150,7 +150,7 @@ function removal(
   const raw = text.slice(node.start, node.end);
   if (raw.includes('\n')) throw unclear;
   const [from, to] = list.flow ? inFlow(list, index, isTaken) : inBlock(text, node.start, node.end);
-  const parts = masked(text.slice(from, to), entry, reference);
+  const parts = masked(text.slice(from, to), entry, sent);
   // The rest is the name and punctuation, or it isn't touched.
   const around = parts?.filter((one) => typeof one === 'string').join('') ?? '';
   const punctuation = around.replace(entry.name, '');

@@ -22,7 +22,7 @@ import { yamlTree } from '../yaml-tree.ts';
 import { unmasked, type SecretsControl, type Undone } from './control.ts';
 import { editFile } from './file-changes.ts';
 import type { GatewayModel, Scope, ScopedPlugin } from './gateway.ts';
-import type { MaskedEdit, SecretsJournal } from './journal.ts';
+import type { MaskedEdit, SecretsJournal, SentSecret } from './journal.ts';
 import { planSecrets, type PlanOptions, type SecretsPlan } from './plan.ts';
 
 export class FileSecrets implements SecretsControl {
@@ -71,7 +71,7 @@ export class FileSecrets implements SecretsControl {
     });
   }
 
-  rollback(journal: SecretsJournal, valueOf: (reference: string) => Promise<Secret>): Promise<Undone> {
+  rollback(journal: SecretsJournal, valueOf: (secret: SentSecret) => Promise<Secret>): Promise<Undone> {
     return this.#locked(async (write) => {
       let undone = 0;
       for (const change of journal.state.changes.toReversed()) {
@@ -118,7 +118,7 @@ export class FileSecrets implements SecretsControl {
 
 async function unmaskedEdits(
   edits: readonly MaskedEdit[],
-  valueOf: (reference: string) => Promise<Secret>,
+  valueOf: (secret: SentSecret) => Promise<Secret>,
 ): Promise<readonly Edit[]> {
   const whole: Edit[] = [];
   for (const { at, remove, insert } of edits) {

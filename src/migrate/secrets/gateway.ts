@@ -60,6 +60,18 @@ const PRECEDENCE: readonly (readonly (keyof Scope)[])[] = [
   [],
 ];
 
+/** The more specific one first. */
+export function compareScopes(a: Scope, b: Scope): number {
+  return rankOf(a) - rankOf(b);
+}
+
+function rankOf(scope: Scope): number {
+  const stated = (['route', 'service', 'consumer'] as const).filter((field) => scope[field] !== undefined);
+  return PRECEDENCE.findIndex(
+    (fields) => fields.length === stated.length && stated.every((field) => fields.includes(field)),
+  );
+}
+
 /** Requests that the same plugins run for: those of a route, of further routes of a service, of all others; by whom. */
 export type Cell = Scope;
 

@@ -8,8 +8,14 @@ import type { JsonObject } from '../admin-api.ts';
 import { JournalFile, readJournalFile, type JournalKind } from '../journal-file.ts';
 import type { Mode, Part } from './entries.ts';
 
-/** Text with secrets left out: each is what the plugin sends for this reference. */
-export type MaskedText = readonly (string | { readonly reference: string })[];
+/** A secret as it is sent: of one place in Vault, two templates make two texts. */
+export interface SentSecret {
+  readonly reference: string;
+  readonly template?: string;
+}
+
+/** Text with secrets left out: each is what the plugin sends for this reference and template. */
+export type MaskedText = readonly (string | SentSecret)[];
 
 export interface MaskedEdit {
   readonly at: number;
@@ -51,10 +57,13 @@ export type Change =
     });
 
 /** Where a secret is, and how the plugin makes of it what is sent. */
-export interface StoredSecret {
-  readonly reference: string;
+export interface StoredSecret extends SentSecret {
   readonly target: JsonObject;
-  readonly template?: string;
+}
+
+/** What {@link SecretsState.secrets} has it under. */
+export function keyOf({ reference, template }: SentSecret): string {
+  return JSON.stringify([reference, template ?? null]);
 }
 
 export type SecretsEvent =
@@ -70,6 +79,7 @@ export type SecretsEvent =
 
 export interface SecretsState {
   source: { readonly kind: string; readonly name: string } | undefined;
+  /** By {@link keyOf}. */
   readonly secrets: Map<string, StoredSecret & { stored: boolean }>;
   /** Those that were not undone. */
   changes: Change[];
@@ -86,17 +96,19 @@ function apply(state: SecretsState, event: SecretsEvent, at: string): void {
     case 'storing': {
       const { reference, target, template } = event;
       state.applyBegun = true;
-      state.secrets.set(reference, {
+      const key = keyOf(event);
+      state.secrets.set(key, {
         reference,
         target,
-        stored: state.secrets.get(reference)?.stored ?? false,
+        stored: state.secrets.get(key)?.stored ?? false,
         ...(template === undefined ? {} : { template }),
       });
       return;
     }
     case 'stored': {
-      const secret = state.secrets.get(event.reference);
-      if (secret !== undefined) secret.stored = true;
+      for (const secret of state.secrets.values()) {
+        if (secret.reference === event.reference) secret.stored = true;
+      }
       return;
     }
     case 'changing':

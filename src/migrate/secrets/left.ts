@@ -42,7 +42,7 @@ const REFERENCEABLE: Readonly<Record<string, readonly string[]>> = {
 const ROTATE = 'Rotate it: it has been readable.';
 
 function advice(plugin: string, path: readonly string[]): string {
-  const known = REFERENCEABLE[plugin];
+  const known = Object.hasOwn(REFERENCEABLE, plugin) ? REFERENCEABLE[plugin] : undefined;
   if (known?.some((name) => path.includes(name)) === true) {
     return `Kong resolves a reference here: write {vault://env/NAME} and give Kong's process the variable NAME, for example from Vault Agent; {vault://hcv/…} needs Kong Enterprise. ${ROTATE}`;
   }

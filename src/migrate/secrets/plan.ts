@@ -30,6 +30,7 @@ import {
   type GatewayModel,
   type ScopedPlugin,
 } from './gateway.ts';
+import type { SentSecret } from './journal.ts';
 import { leftIn, type Left } from './left.ts';
 import type { PathTemplate } from './paths.ts';
 
@@ -52,6 +53,10 @@ export interface Move {
   readonly target: TargetName;
   /** What is different afterwards for whom. */
   readonly notes: readonly string[];
+}
+
+export function sentBy({ reference, form: { template } }: Move): SentSecret {
+  return { reference, ...(template === undefined ? {} : { template }) };
 }
 
 /** A plugin that is made, or gets further items. */
@@ -289,6 +294,8 @@ function usableAuthenticator(
   const { part } = entries[0];
   const names = Array.isArray(keyNames) ? keyNames.map(String) : ['apikey'];
   if (names.some((name) => PARTS.some((other) => slotOf(other, name) === slot))) return false;
+  // What request-transformer renders sees the request as ours has left it: a template could send the secret elsewhere.
+  if (JSON.stringify(source.config).includes('$(')) return false;
   const moved = new Set(entries.map(({ mode, index }) => `${mode} ${index}`));
   return !['remove', 'rename', 'replace', 'add', 'append'].some((mode) =>
     listOf(source.config, mode, part).some(
