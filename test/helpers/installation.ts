@@ -129,7 +129,8 @@ export async function install(): Promise<Installation> {
     },
     dispose: async () => {
       for (const served of running) await served.kill('SIGKILL');
-      rmSync(folder, { recursive: true, force: true });
+      // A server that Kong runs may still be taking its files away.
+      rmSync(folder, { recursive: true, force: true, maxRetries: 40 });
     },
   };
 }
