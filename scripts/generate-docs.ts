@@ -1,6 +1,7 @@
 /** Reference pages of docs/: configuration tables from the schemas, errors from their registry, rules from the audit's. */
 import { RULES } from '../src/audit/rules.ts';
 import { ERRORS } from '../src/lib/errors.ts';
+import { markdownTable } from './markdown-table.ts';
 import type { SchemaNode } from './schema-model.ts';
 
 function cell(text: string): string {
@@ -74,15 +75,10 @@ export function errorsPage(): string {
 
 /** `page` with the table of rules between its two marks, as Prettier would have it. */
 export function withAuditRules(page: string): string {
-  const lines = [
+  const table = markdownTable(
     ['rule', 'severity', 'finds', 'mend it'],
-    ...RULES.map(({ id, severity, title, mend }) => [`\`${id}\``, severity, cell(title), cell(mend)]),
-  ];
-  const widths = [0, 1, 2, 3].map((column) => Math.max(...lines.map((row) => (row[column] ?? '').length)));
-  const line = (cells: readonly string[], filler = ' '): string =>
-    `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0, filler)).join(' | ')} |`;
-  const [header = [], ...body] = lines;
-  const table = [line(header), line(['', '', '', ''], '-'), ...body.map((row) => line(row))].join('\n');
+    RULES.map(({ id, severity, title, mend }) => [`\`${id}\``, severity, cell(title), cell(mend)]),
+  );
   const marks = /(<!-- rules: [^\n]* -->\n)[^]*(<!-- end of rules -->)/;
   if (!marks.test(page)) throw new Error('docs/audit.md has lost the marks of its table of rules');
   return page.replace(marks, (_all, start: string, end: string) => `${start}\n${table}\n\n${end}`);

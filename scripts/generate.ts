@@ -1,12 +1,14 @@
 /**
- * Writes everything that follows from schemas/, the error registry and the audit's rules: types, embedded schemas, Kong's
- * forms of the plugin schema, reference docs. With `--check` it writes nothing and fails when a file on disk differs.
+ * Writes everything that follows from schemas/, the error registry, the audit's rules and package-lock.json: types, embedded
+ * schemas, Kong's forms of the plugin schema, reference docs. With `--check` it writes nothing and fails when a file on disk differs.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { configurationTable, errorsPage, withAuditRules } from './generate-docs.ts';
 import { kongConfigFields, kongPluginSchema, toLua } from './generate-kong.ts';
+import { licencesPage } from './generate-licences.ts';
 import { interfaceOf } from './generate-types.ts';
+import { lockedPackages } from './lockfile.ts';
 import { checkNode, resolveRefs, type SchemaNode } from './schema-model.ts';
 
 const root = resolve(import.meta.dirname, '..', '..');
@@ -160,6 +162,7 @@ function build(): Map<string, string> {
     ],
     ['docs/errors.md', errorsPage()],
     ['docs/audit.md', withAuditRules(read('docs/audit.md'))],
+    ['docs/licences.md', licencesPage(lockedPackages(root))],
   ]);
 }
 
