@@ -2,8 +2,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NODE ?= node
+NODE_VERSION ?= 22
+NODE_TEST_PARTS ?= test/keys/ test/lib/ test/plugin/ test/server/ test/security/ test/store/file test/store/sqlite test/workers/workers test/cli/cli. test/cli/serve
+SBOM_FILE ?= sbom.cdx.json
 
-.PHONY: help install build demo test check bench soak fuzz openapi-fuzz vault vault-if-possible postgres postgres-if-possible secrets format generate clean
+.PHONY: help install build demo test check bench soak fuzz openapi-fuzz vault vault-if-possible postgres postgres-if-possible secrets format generate package sbom audit test-node clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -30,11 +33,26 @@ demo: build ## run the main job end to end and say what is seen
 test: build vault-if-possible postgres-if-possible ## run every test
 	@$(NODE) dist/scripts/run-tests.js
 
-check: build ## types, lint, format, generated files up to date
+test-node: build ## run the faster tests under another Node (NODE_VERSION=22; NODE_TEST_PARTS= for all of them)
+	@node="$$(scripts/node.sh $(NODE_VERSION))" && export PATH="$$(dirname "$$node"):$$PATH" && \
+		"$$node" dist/scripts/run-tests.js $(NODE_TEST_PARTS)
+
+check: build ## types, lint, format, generated files and licences up to date, the package as it would be published
 	@npx --no-install oxlint --deny-warnings src test bench scripts
 	@npx --no-install prettier --check --log-level warn .
 	@$(NODE) dist/scripts/generate.js --check
+	@$(NODE) dist/scripts/check-package.js
+	@$(NODE) dist/scripts/sbom.js dist/sbom.cdx.json
 	@echo "check: all good"
+
+package: build ## pack it, look into it, install it into an empty folder and use it there
+	@$(NODE) dist/scripts/check-package.js
+
+sbom: build ## write a bill of materials, CycloneDX (SBOM_FILE)
+	@$(NODE) dist/scripts/sbom.js $(SBOM_FILE)
+
+audit: install ## ask the npm registry for known vulnerabilities in what is installed with the package
+	@scripts/npm-audit.sh
 
 vault-if-possible:
 	@scripts/vault.sh --if-possible >/dev/null
