@@ -72,7 +72,7 @@ export async function main(
 ): Promise<number> {
   const json = argv.includes('--json');
   let status = 0;
-  const program = build(io, (code) => {
+  const program = buildProgram(io, (code) => {
     status = code;
   });
   try {
@@ -84,7 +84,8 @@ export async function main(
   }
 }
 
-function build(io: Io, finish: (code: number) => void): Command {
+/** The whole command line. `finish` is given the exit status of the command that ran. */
+export function buildProgram(io: Io, finish: (code: number) => void): Command {
   const program = new Command('hashed-key-auth');
   program
     .description('Kong key authentication with hashed keys, and upstream secrets from Vault')

@@ -6,44 +6,23 @@ import * as assert from 'uvu/assert';
 import { main } from '../../src/cli/main.ts';
 import { ROOT } from '../helpers/installation.ts';
 import { suite } from '../helpers/suite.ts';
+import { missingTests, namedTests } from './support/named-tests.ts';
 
 const test = suite('what docs say of the Vault layer');
 const read = (...path: string[]): string => readFileSync(join(ROOT, ...path), 'utf8');
 
-interface Row {
-  readonly feature: string;
-  readonly file: string;
-  readonly name: string;
-}
-
-const rows: readonly Row[] = Array.from(
-  read('docs', 'vault-tests.md').matchAll(/^\| (.+?) +\| `([^`]+)` +\| (.+?) +\|$/gm),
-  ([, feature = '', file = '', name = '']) => ({ feature, file, name }),
-);
-
-/** Texts that stand where a test is given its name: at the start of a line or call, quoted, before the function. */
-function names(source: string): string[] {
-  const quoted =
-    /(?:\w\(|^\s*)(?:'((?:[^'\\\n]|\\.)*)'|"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`),\s*(?:async )?\(/gm;
-  return Array.from(
-    source.matchAll(quoted),
-    ([, single, double, template]) => single ?? double ?? template ?? '',
-  );
-}
+const rows = namedTests(read('docs', 'vault-tests.md'));
 
 test('the table has rows', () => {
   assert.ok(rows.length > 40, `${rows.length} rows`);
 });
 
 test('every test that is named is declared in the file that is named', () => {
-  const missing = rows.filter(
-    ({ file, name }) => !names(read('test', file)).some((declared) => declared.includes(name)),
-  );
-  assert.equal(missing, []);
+  assert.equal(missingTests(rows), []);
 });
 
 test('no feature stands twice', () => {
-  const features = rows.map(({ feature }) => feature);
+  const features = rows.map(({ subject }) => subject);
   assert.equal(features, [...new Set(features)]);
 });
 

@@ -87,6 +87,12 @@ process.once('exit', () => {
   for (const child of alive) child.kill('SIGKILL');
 });
 
+/** Ends the child with the test's process, should nothing have ended it before. */
+export function endWithProcess(child: ChildProcess): void {
+  alive.add(child);
+  child.once('exit', () => alive.delete(child));
+}
+
 export async function install(): Promise<Installation> {
   const folder = mkdtempSync(join(tmpdir(), 'hka-'));
   const made = await hka(['init', folder]);
@@ -140,8 +146,7 @@ async function startServe(config: string, socket: string, env: NodeJS.ProcessEnv
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  alive.add(child);
-  child.once('exit', () => alive.delete(child));
+  endWithProcess(child);
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
