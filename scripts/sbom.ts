@@ -52,7 +52,8 @@ function main(file: string | undefined): number {
   const { name } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { name: string };
   bom.metadata.component.name = name;
 
-  const id = (component: Pick<Component, 'name' | 'version'>): string => `${component.name}@${component.version}`;
+  const id = (component: Pick<Component, 'name' | 'version'>): string =>
+    `${component.name}@${component.version}`;
   const listed = new Set(bom.components.map(id));
   const expected = new Set(
     lockedPackages(root)
