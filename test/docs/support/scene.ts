@@ -132,8 +132,9 @@ export class Scene {
           ...process.env,
           SCENE: this.folder,
           PATH: this.#path(),
-          // Where the commands look by themselves lies outside the scene.
-          HASHED_KEY_AUTH_CONFIG: join(this.etc, 'hashed-key-auth.yaml'),
+          HOME: this.folder,
+          // Where the commands look by themselves lies outside the scene; the folder that they are called in counts first.
+          HASHED_KEY_AUTH_CONFIG: script.includes(ETC) ? join(this.etc, 'hashed-key-auth.yaml') : '',
         },
         stdio: ['ignore', 'pipe', 'pipe'],
       });
@@ -217,7 +218,7 @@ export class Scene {
     };
     if (need('database') !== 'off') throw new Error('only a DB-less Kong is played here');
     const declarative = readFileSync(inCwd(need('declarative_config')), 'utf8').replaceAll(
-      /http:\/\/127\.0\.0\.1:9000\b/g,
+      /http:\/\/127\.0\.0\.1:(?:8080|9000)\b/g,
       this.#upstream.url,
     );
     const names = need('pluginserver_names').split(/ *, */);
