@@ -35,12 +35,21 @@ const targets = new Set(Array.from(makefile.matchAll(/^([a-z-]+):/gm), ([, targe
 const commandsOf = ({ language, text }: Block): string =>
   language === 'console' ? transcriptCommands(text) : text;
 
+/** A word that is a substitution may become none or several. */
+async function faultOfOurs(args: readonly string[]): ReturnType<typeof commandFault> {
+  const fault = await commandFault(args);
+  const others = args.filter((word) => !/^\$\([^]*\)$/.test(word));
+  return fault?.code === 'commander.excessArguments' && others.length < args.length
+    ? commandFault(others)
+    : fault;
+}
+
 /** What is wrong with the commands in `text`, held against their definitions. */
 async function faultsOf(text: string): Promise<string[]> {
   const faults: string[] = [];
   for (const words of simpleCommands(text)) {
     const args = argumentsOfOurs(words);
-    const fault = args === undefined ? undefined : await commandFault(args);
+    const fault = args === undefined ? undefined : await faultOfOurs(args);
     if (fault !== undefined) faults.push(`${words.join(' ')}: ${fault.message}`);
     if (words[0] === 'make') {
       const unknown = words
