@@ -82,6 +82,15 @@ async function faultsInProse(markdown: string): Promise<string[]> {
   return faults;
 }
 
+/** Blocks that are made by indenting have no language and no mark: none of those. */
+function indentedCommands(markdown: string): string[] {
+  const prose = markdown.replaceAll(/^ *```[^]*?^ *```$/gm, '');
+  return Array.from(
+    prose.matchAll(/^ {4,}(?:\$ )?(?:hashed-key-auth|curl|make|vault|kong) .*$/gm),
+    ([line]) => line.trim(),
+  );
+}
+
 /** Commands that other programs are told to run. */
 const configuredCommands = ({ text }: Block): string =>
   Array.from(text.matchAll(/^(?:\w+_cmd *= *|ExecStart=)(.*)$/gm), ([, command = '']) => `${command}\n`).join(
@@ -154,6 +163,7 @@ for (const page of PAGES) {
         `${placeOf(block)}: is this run? Write <!-- run --> before the block, or <!-- not run: REASON --> (10 characters at least)`,
       );
     }
+    faults.push(...indentedCommands(markdown).map((line) => `${page}: put it between fences: ${line}`));
     faults.push(...(await faultsInProse(markdown)).map((fault) => `${page}: ${fault}`));
     assert.equal(faults, []);
   });

@@ -95,8 +95,8 @@ export class Scene {
       if (status !== 0) throw new Error(stderr);
       return stdout;
     };
-    const made = await hkaHere(['init', this.etc]);
-    if (made.status !== 0) throw new Error(made.stderr);
+    const begun = await hkaHere(['init', this.etc]);
+    if (begun.status !== 0) throw new Error(begun.stderr);
     if (sections !== '') {
       const both = { ...(load(readFileSync(config, 'utf8')) as object), ...(load(sections) as object) };
       writeFileSync(config, JSON.stringify(both));
@@ -128,13 +128,10 @@ export class Scene {
     return new Promise((done) => {
       const shell = spawn('bash', [file], {
         cwd: this.etc,
+        // Where the commands look by themselves lies outside the scene; the folder that they are called in counts first.
         env: {
           ...process.env,
-          SCENE: this.folder,
-          PATH: this.#path(),
-          HOME: this.folder,
-          // Where the commands look by themselves lies outside the scene; the folder that they are called in counts first.
-          HASHED_KEY_AUTH_CONFIG: script.includes(ETC) ? join(this.etc, 'hashed-key-auth.yaml') : '',
+          ...this.#environment(script.includes(ETC) ? join(this.etc, 'hashed-key-auth.yaml') : ''),
         },
         stdio: ['ignore', 'pipe', 'pipe'],
       });
@@ -151,8 +148,13 @@ export class Scene {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  #path(): string {
-    return `${join(this.folder, 'bin')}${delimiter}${process.env['PATH'] ?? ''}`;
+  #environment(config: string): NodeJS.ProcessEnv {
+    return {
+      SCENE: this.folder,
+      PATH: `${join(this.folder, 'bin')}${delimiter}${process.env['PATH'] ?? ''}`,
+      HOME: this.folder,
+      HASHED_KEY_AUTH_CONFIG: config,
+    };
   }
 
   async #answer(request: IncomingMessage): Promise<Answer> {
@@ -167,7 +169,7 @@ export class Scene {
           ? await this.#kong(cwd, args)
           : args[0] === 'serve' || args[0] === 'admin'
             ? await this.#service(cwd, config, args)
-            : await here(cwd, config, args, Buffer.concat(chunks).toString());
+            : await here(cwd, this.#environment(config), args, Buffer.concat(chunks).toString());
     } catch (error) {
       answer = { status: 99, stdout: '', stderr: `${String(error)}\n` };
     }
@@ -228,7 +230,7 @@ export class Scene {
       return {
         name,
         socket: need(`${stem}_socket`),
-        queryCommand: `PATH='${this.#path()}' SCENE='${this.folder}' ${need(`${stem}_query_cmd`)} </dev/null`,
+        queryCommand: `PATH='${this.#environment('').PATH}' SCENE='${this.folder}' ${need(`${stem}_query_cmd`)} </dev/null`,
       };
     });
     const gateway: Gateway = await startGateway({
@@ -242,16 +244,21 @@ export class Scene {
 }
 
 /** A command in this process, which has one folder and one environment: the shell waits for it, so they don't meet. */
-async function here(cwd: string, config: string, args: readonly string[], input: string): Promise<Answer> {
-  const before = { cwd: process.cwd(), config: process.env['HASHED_KEY_AUTH_CONFIG'] };
+async function here(
+  cwd: string,
+  environment: NodeJS.ProcessEnv,
+  args: readonly string[],
+  input: string,
+): Promise<Answer> {
+  const before = { cwd: process.cwd(), environment: { ...process.env } };
   process.chdir(cwd);
-  process.env['HASHED_KEY_AUTH_CONFIG'] = config;
+  Object.assign(process.env, environment);
   try {
     return await hkaHere(args, input);
   } finally {
     process.chdir(before.cwd);
-    if (before.config === undefined) delete process.env['HASHED_KEY_AUTH_CONFIG'];
-    else process.env['HASHED_KEY_AUTH_CONFIG'] = before.config;
+    for (const name of Object.keys(environment)) delete process.env[name];
+    Object.assign(process.env, before.environment);
   }
 }
 

@@ -13,7 +13,7 @@ const SERVER = serverConfigSchema as unknown as Fields;
 const PLUGINS: Readonly<Record<string, Fields>> = {
   'hashed-key-auth': pluginConfigSchema as unknown as Fields,
   'vault-upstream-secrets': injectorConfigSchema as unknown as Fields,
-  'vault-upstream-watch': watchConfigSchema as unknown as Fields,
+  'vault-upstream-watch': watchConfigSchema,
 };
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
