@@ -230,7 +230,7 @@ export class Scene {
       return {
         name,
         socket: need(`${stem}_socket`),
-        queryCommand: `PATH='${this.#environment('').PATH}' SCENE='${this.folder}' ${need(`${stem}_query_cmd`)} </dev/null`,
+        queryCommand: `PATH='${this.#environment('')['PATH']}' SCENE='${this.folder}' ${need(`${stem}_query_cmd`)} </dev/null`,
       };
     });
     const gateway: Gateway = await startGateway({
