@@ -174,7 +174,8 @@ async function startServe(config: string, socket: string, env: NodeJS.ProcessEnv
   return served;
 }
 
-function answers(path: string): Promise<boolean> {
+/** Whether somebody listens: the file is there a moment sooner. */
+export function answers(path: string): Promise<boolean> {
   return new Promise((done) => {
     const probe = connect(path, () => {
       probe.destroy();

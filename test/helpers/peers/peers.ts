@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } 
 import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { eventually } from '../eventually.ts';
+import { answers } from '../installation.ts';
 import type { PluginServerDefinition } from '../kong/gateway.ts';
 
 const root = resolve(import.meta.dirname, '..', '..', '..', '..');
@@ -70,9 +71,9 @@ class RunningPeer implements Peer {
       this.#output = `${this.#output}${chunk.toString()}`.slice(-MAX_OUTPUT);
     });
     this.#child = child;
-    await eventually(`${this.pluginName} listens`, () => {
+    await eventually(`${this.pluginName} listens`, async () => {
       if (child.exitCode !== null) throw new Error(`${program} ended with ${child.exitCode}`);
-      return existsSync(this.definition.socket);
+      return await answers(this.definition.socket);
     });
   }
 
