@@ -5,7 +5,7 @@ import { messageOf } from '../lib/errors.ts';
 import { silentLogger } from '../lib/logger.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
-import { createStore } from '../runtime/stores.ts';
+import { createStore, storeNeedsVault } from '../runtime/stores.ts';
 import { connectionsOf } from '../vault/connections.ts';
 import { DEFAULT_CONNECTION } from '../vault/reference.ts';
 import { createVaults } from '../vault/vaults.ts';
@@ -62,8 +62,6 @@ export async function checkConfig(output: Output, configFile: string | undefined
     },
     vault,
   );
-  const storeNeedsVault =
-    config.store.type === 'vault' || config.store.postgres?.passwordReference !== undefined;
   const checkStore = async (): Promise<string> => {
     await store.open();
     if (ring !== undefined) await assertPeppersMatch(store, ring);
@@ -78,7 +76,7 @@ export async function checkConfig(output: Output, configFile: string | undefined
     }
     return `${describeStore(config.store)}: ${count} credentials`;
   };
-  if (!storeNeedsVault || !untouched) await attempt('store', checkStore);
+  if (!storeNeedsVault(config) || !untouched) await attempt('store', checkStore);
   await store.close();
   await vault?.close();
 

@@ -9,7 +9,8 @@
  *
  * Invariant: a key stays inside this process; what goes through Kong to the log phase is ids (own-verdict.ts).
  */
-import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
+import { kongPlugins } from '../generated/kong-schema.ts';
+import { described } from './described.ts';
 import { abortable } from '../lib/abortable.ts';
 import { Buckets } from '../lib/buckets.ts';
 import { HkaError } from '../lib/errors.ts';
@@ -74,15 +75,11 @@ export function createShadows(runtime: PluginRuntime): PluginDefinition[] {
 }
 
 function definition(
-  { name, priority, phases, dump }: typeof BESIDE | typeof AHEAD,
+  plugin: typeof BESIDE | typeof AHEAD,
   start: (settings: ShadowSettings) => PluginInstance,
 ): PluginDefinition {
   return {
-    name,
-    version: VERSION,
-    priority,
-    phases,
-    schema: JSON.stringify(dump.Plugins[0].Schema),
+    ...described(plugin),
     start: (config) => start(parseShadowConfig(config)),
   };
 }

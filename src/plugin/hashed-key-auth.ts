@@ -6,7 +6,8 @@
  * had authenticated, or it is a preflight that may pass. Whatever is thrown in here becomes a 5xx. The client controls
  * headers, query and body; it must not be able to choose an identity or secret header that the upstream sees.
  */
-import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
+import { kongPlugins } from '../generated/kong-schema.ts';
+import { described } from './described.ts';
 import type { Verdict, VerifiedCredential } from '../keys/verdict.ts';
 import { abortable } from '../lib/abortable.ts';
 import { HkaError } from '../lib/errors.ts';
@@ -34,7 +35,7 @@ import type { PluginRuntime } from './runtime.ts';
 import { countValues, isEmpty, MAX_HEADERS, UpstreamHeaders, withSecrets } from './upstream-headers.ts';
 import { checkUpstreamSecrets, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
 
-const { name: PLUGIN_NAME, priority, phases, dump } = kongPlugins['hashed-key-auth'];
+const PLUGIN = kongPlugins['hashed-key-auth'];
 
 const NO_KEY = 'No API key found in request';
 const DUPLICATE_KEY = 'Duplicate API key found';
@@ -93,11 +94,7 @@ const NO_VALUES: ReadonlyMap<string, BodyValue> = new Map();
 
 export function createHashedKeyAuth(runtime: PluginRuntime): PluginDefinition {
   return {
-    name: PLUGIN_NAME,
-    version: VERSION,
-    priority,
-    phases,
-    schema: JSON.stringify(dump.Plugins[0].Schema),
+    ...described(PLUGIN),
     start: (config) => new HashedKeyAuth(startable(parsePluginConfig(config), runtime), runtime),
   };
 }
@@ -394,7 +391,7 @@ class HashedKeyAuth implements PluginInstance {
     const query = this.#upstreamSecrets.query(withoutKeys, injection);
     if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     if (form !== undefined) await kong.service.request.set_raw_body(form.body);
-    if (injection !== undefined) await this.#upstreamSecrets.afterwards(kong, PLUGIN_NAME, injection);
+    if (injection !== undefined) await this.#upstreamSecrets.afterwards(kong, PLUGIN.name, injection);
     return 'forwarded';
   }
 

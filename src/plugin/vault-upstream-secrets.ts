@@ -5,7 +5,8 @@
  * none needs to be. An anonymous consumer is nobody whom a plugin has authenticated: it has no credential. What a client
  * sends under the name of a secret never passes. Whatever is thrown in here becomes a 5xx.
  */
-import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
+import { kongPlugins } from '../generated/kong-schema.ts';
+import { described } from './described.ts';
 import { HkaError } from '../lib/errors.ts';
 import { forgetLastMatch } from '../lib/regexp-statics.ts';
 import { readBody } from './body/read-body.ts';
@@ -18,7 +19,7 @@ import type { PluginRuntime } from './runtime.ts';
 import { clearSent, countValues, isEmpty, MAX_HEADERS, withSecrets } from './upstream-headers.ts';
 import { checkUpstreamSecrets, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
 
-const { name, priority, phases, dump } = kongPlugins['vault-upstream-secrets'];
+const PLUGIN = kongPlugins['vault-upstream-secrets'];
 
 /** What Kong told about the request. */
 interface Request {
@@ -31,11 +32,7 @@ interface Request {
 
 export function createVaultUpstreamSecrets(runtime: PluginRuntime): PluginDefinition {
   return {
-    name,
-    version: VERSION,
-    priority,
-    phases,
-    schema: JSON.stringify(dump.Plugins[0].Schema),
+    ...described(PLUGIN),
     start: (config) => {
       const settings = parseInjectorConfig(config);
       checkUpstreamSecrets(settings.upstreamSecrets, runtime);
@@ -101,7 +98,7 @@ class VaultUpstreamSecrets implements PluginInstance {
       this.#runtime.logOnce(
         'unauthenticated',
         'warn',
-        { plugin: name },
+        { plugin: PLUGIN.name },
         'no plugin had authenticated a request; answered 401: is there one on the route that does, and without `anonymous`?',
       );
       return sendError(kong, request.headers, { status: 401, message: 'Unauthorized' });
@@ -126,6 +123,6 @@ class VaultUpstreamSecrets implements PluginInstance {
     const query = this.#secrets.query(rawQuery, injection);
     if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     if (form !== undefined) await kong.service.request.set_raw_body(form.body);
-    if (injection !== undefined) await this.#secrets.afterwards(kong, name, injection);
+    if (injection !== undefined) await this.#secrets.afterwards(kong, PLUGIN.name, injection);
   }
 }

@@ -5,14 +5,15 @@
  *
  * Invariant: only an answer of the upstream itself says something about a secret; a 401 of Kong's own plugins says nothing.
  */
-import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
+import { kongPlugins } from '../generated/kong-schema.ts';
+import { described } from './described.ts';
 import { describeError } from '../lib/logger.ts';
 import { checkWatchConfig } from './config.ts';
 import type { Kong, PluginDefinition, PluginInstance } from './kong.ts';
 import type { PluginRuntime } from './runtime.ts';
 import { decodeUsed } from './used-secrets.ts';
 
-const { name, priority, phases, dump } = kongPlugins['vault-upstream-watch'];
+const PLUGIN = kongPlugins['vault-upstream-watch'];
 
 /** Under which names the other plugins say what a request has used. */
 const USERS = [kongPlugins['hashed-key-auth'].name, kongPlugins['vault-upstream-secrets'].name];
@@ -21,11 +22,7 @@ const LEAST_STATUS = 400;
 
 export function createVaultUpstreamWatch(runtime: PluginRuntime): PluginDefinition {
   return {
-    name,
-    version: VERSION,
-    priority,
-    phases,
-    schema: JSON.stringify(dump.Plugins[0].Schema),
+    ...described(PLUGIN),
     start: (config) => {
       checkWatchConfig(config);
       return new VaultUpstreamWatch(runtime);
