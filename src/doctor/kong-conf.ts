@@ -32,6 +32,8 @@ interface PluginServer {
   readonly name: string;
   readonly socket: string;
   readonly query: string;
+  /** The setting that `query` stands in. */
+  readonly queryField: string;
 }
 
 async function check(file: string, config: Config): Promise<CheckResult> {
@@ -39,11 +41,13 @@ async function check(file: string, config: Config): Promise<CheckResult> {
   const names = listOf(settings.get('pluginserver_names'));
   const prefix = settings.get('prefix') ?? '/usr/local/kong';
   const servers = names.map((name): PluginServer => {
-    const field = name.toLowerCase().replaceAll('-', '_');
+    const field = `pluginserver_${name.toLowerCase().replaceAll('-', '_')}`;
+    const queryField = `${field}_query_cmd`;
     return {
       name,
-      socket: settings.get(`pluginserver_${field}_socket`) ?? `${prefix}/${name}.socket`,
-      query: settings.get(`pluginserver_${field}_query_cmd`) ?? '',
+      socket: settings.get(`${field}_socket`) ?? `${prefix}/${name}.socket`,
+      query: settings.get(queryField) ?? '',
+      queryField,
     };
   });
   const ours = servers.filter(({ socket }) => placeOf(socket) === placeOf(config.server.socket));
@@ -82,8 +86,7 @@ function placeOf(socket: string): string {
 }
 
 /** The plugin that the query command describes, or what is wrong with it. */
-async function dumpOf({ name, query }: PluginServer): Promise<string | CheckResult> {
-  const field = `pluginserver_${name.toLowerCase().replaceAll('-', '_')}_query_cmd`;
+async function dumpOf({ query, queryField: field }: PluginServer): Promise<string | CheckResult> {
   const advice = `set ${field} = hashed-key-auth dump hashed-key-auth, with the full path where Kong's PATH does not have it`;
   if (query === '') return fail(`${field} is not set`, advice);
   const { status, output } = await run(query);
