@@ -239,6 +239,15 @@ test('no secret goes to requests that did not get it, and none is lost', () => {
   const widened = plan(`${own}plugins: [${secret('x-token')}]\n`);
   assert.is(widened.moves.length, 0);
   assert.match(staying(widened).join(), 'requests of route r do not get it today');
+  // What the route has itself can go, and is not held back by the other.
+  const besideOurs = plan(
+    `${routes('{name: hashed-key-auth}', secret('x-secret'))}plugins: [${secret('x-token')}]\n`,
+  );
+  assert.equal(
+    besideOurs.moves.map(({ item }) => item['header']),
+    ['x-secret'],
+  );
+  assert.match(staying(besideOurs).join(), 'requests of route r, service s do not get it today');
   // Where both have secrets, both become plugins that keep each other away in the same way.
   const both = plan(
     `routes:\n- name: r\n  plugins: [${secret('x-secret')}]\nplugins: [${secret('x-token')}]\n`,

@@ -421,15 +421,19 @@ function reachFaults(
       ...sent('before'),
     ];
     const after = sent('after');
-    const gained = after.some((item) => !before.some((other) => sameItem(item, other)));
-    const lost = before.some((item) => !after.some((other) => sameItem(item, other)));
-    if (!gained && !lost) continue;
-    const involved = moves.filter(
-      ({ source, item }) => source === transformer || after.some((other) => sameItem(item, other)),
+    const isIn = (items: readonly JsonObject[], item: JsonObject): boolean =>
+      items.some((other) => sameItem(item, other));
+    const gained = after.filter((item) => !isIn(before, item));
+    const lost = before.some((item) => !isIn(after, item));
+    if (gained.length === 0 && !lost) continue;
+    // What is gained is taken out first; what else was lost because of it is then looked at again.
+    const involved = moves.filter(({ source, item }) =>
+      gained.length > 0 ? isIn(gained, item) : source === transformer || isIn(after, item),
     );
-    const fault = gained
-      ? `requests of ${cellText(cell)} do not get it today, because another ${SOURCE_PLUGIN} runs for them, and would get it then`
-      : `for requests of ${cellText(cell)} a more specific plugin of ours would take the place of another, and they would lose a secret`;
+    const fault =
+      gained.length > 0
+        ? `requests of ${cellText(cell)} do not get it today, because another ${SOURCE_PLUGIN} runs for them, and would get it then`
+        : `for requests of ${cellText(cell)} a more specific plugin of ours would take the place of another, and they would lose a secret`;
     // Where nothing can be named, all are in doubt.
     for (const move of involved.length > 0 ? involved : moves) {
       if (!faults.has(move)) faults.set(move, fault);
