@@ -1,7 +1,7 @@
 /**
  * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,exchange,gateway,flood,restart,stores,
  * secrets,outages,import picks;
- * BENCH_ROUNDS, BENCH_SECONDS, BENCH_KEYS, BENCH_CREDENTIALS and BENCH_IMPORTS set the size. KONG_BIN names a real Kong.
+ * BENCH_SUBJECTS is a regular expression for the names in the gateway's tables; BENCH_ROUNDS, BENCH_SECONDS, BENCH_KEYS, BENCH_CREDENTIALS and BENCH_IMPORTS set the size. KONG_BIN names a real Kong.
  */
 import { writeFileSync } from 'node:fs';
 import { benchExchange } from './exchange.ts';
@@ -33,7 +33,13 @@ async function main(): Promise<void> {
     const bench = await startBenchGateway();
     try {
       if (wanted.includes('gateway')) {
-        figures['gateway'] = await benchGateway(bench, { rounds, seconds, connections: [32, 1] }, write);
+        const subjects = process.env['BENCH_SUBJECTS'];
+        const only = subjects === undefined ? undefined : new RegExp(subjects);
+        figures['gateway'] = await benchGateway(
+          bench,
+          { rounds, seconds, connections: [32, 1], only },
+          write,
+        );
         for (const skipped of bench.skipped) write(`  skipped: ${skipped}\n`);
       }
       if (wanted.includes('flood'))

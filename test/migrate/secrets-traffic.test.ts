@@ -102,9 +102,9 @@ test.needing(absence)('on a real Kong: every request gets its own secret once, t
       const { id } = await add('routes', { name, paths: [`/${name}`], service: { id: service.id } });
       for (const plugin of plugins) await add('plugins', { ...plugin, route: { id } });
     };
-    const transformer = (config: unknown): Record<string, unknown> => ({
+    const transformer = (settings: unknown): Record<string, unknown> => ({
       name: 'request-transformer',
-      config,
+      config: settings,
     });
     // For all other routes. It stays: ours in its place would reach the route that sends its own by hashed-key-auth.
     await add('plugins', transformer({ add: { headers: [`X-Api-Key:${general}`] } }));
