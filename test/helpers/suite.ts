@@ -56,7 +56,16 @@ export function suite(name: string): WitnessedSuite {
   };
 
   return Object.assign(declare, {
-    before: (hook: () => Promise<void> | void) => inner.before(hook),
+    before: (hook: () => Promise<void> | void) =>
+      inner.before(async () => {
+        try {
+          await hook();
+        } catch (error) {
+          // uvu keeps it to itself.
+          console.error(`${name}: what all tests need has failed:`, error);
+          throw error;
+        }
+      }),
     beforeEach: (hook: () => Promise<void> | void) => inner.before.each(hook),
     after: (hook: () => Promise<void> | void) => inner.after(hook),
     afterEach: (hook: () => Promise<void> | void) => inner.after.each(hook),

@@ -48,6 +48,8 @@ export interface ServiceEntity {
   read_timeout?: number;
   write_timeout?: number;
   retries?: number;
+  /** For https and grpcs only. */
+  tls_verify?: boolean;
   routes?: RouteEntity[];
   plugins?: PluginEntity[];
   tags?: string[];
@@ -262,6 +264,10 @@ export function readDeclarative(source: DeclarativeConfig): Configuration {
     const host = service.host ?? url?.hostname;
     if (host === undefined)
       throw new Error(`declarative configuration: service ${service.name ?? ''} has no host`);
+    if (service.tls_verify !== undefined && !['https', 'grpcs', 'tls'].includes(protocol))
+      throw new Error(
+        `declarative configuration: service ${service.name ?? ''}: tls_verify with ${protocol}`,
+      );
     const added: Service = {
       id: service.id ?? namedUuid('services', service.name ?? `unnamed ${(unnamed += 1)}`),
       name: service.name ?? '',
