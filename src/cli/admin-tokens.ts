@@ -65,7 +65,7 @@ export class TokenReload {
       // Before it is read: a change in between is one more to be looked at.
       this.#text = textOf(config.file);
       try {
-        await this.#take(loadConfig(config.file));
+        await this.#take(loadConfig(config.file, { withoutTokens: true }));
         this.#problem = undefined;
       } catch (error) {
         const problem = messageOf(error);

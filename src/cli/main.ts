@@ -13,6 +13,7 @@ import type { DeleteOptions, ListOptions, RevokeOptions, RotateOptions, UpdateOp
 import { addMigrateCommands } from './migrate-commands.ts';
 import { Output, type Io } from './output.ts';
 import type { RotateOptions as PepperRotateOptions } from './pepper.ts';
+import type { ConfigLeeway } from '../runtime/config.ts';
 import type { CliSession } from './session.ts';
 import type { VaultPolicyOptions } from './vault-policy.ts';
 
@@ -142,13 +143,14 @@ export function buildProgram(io: Io, finish: (code: number) => void): Command {
   const inSession =
     <Arguments extends unknown[], Options extends CommonOptions>(
       run: (session: CliSession, output: Output, options: Options, ...args: Arguments) => Promise<number>,
+      leeway: ConfigLeeway = {},
     ) =>
     async (...parameters: [...Arguments, Options, Command]): Promise<void> => {
       const args = parameters.slice(0, -2) as Arguments;
       const options = parameters.at(-2) as Options;
       const output = new Output(io, options.json === true);
       const { CliSession } = await import('./session.ts');
-      const session = new CliSession(options.config);
+      const session = new CliSession(options.config, leeway);
       try {
         finish(await run(session, output, options, ...args));
       } finally {
@@ -205,10 +207,13 @@ export function buildProgram(io: Io, finish: (code: number) => void): Command {
     )
     .option('--tags <tags>', 'it reaches only credentials with one of these tags, separated by commas')
     .action(
-      inSession(async (session, output, options: CommonOptions & TokenOptions) => {
-        const { createAdminToken } = await import('./admin.ts');
-        return createAdminToken(session, output, options);
-      }),
+      inSession(
+        async (session, output, options: CommonOptions & TokenOptions) => {
+          const { createAdminToken } = await import('./admin.ts');
+          return createAdminToken(session, output, options);
+        },
+        { withoutTokens: true },
+      ),
     );
 
   command(program, 'dump', "print a plugin's description for Kong's pluginserver_…_query_cmd", [

@@ -10,7 +10,7 @@ import { systemClock } from '../lib/clock.ts';
 import { HkaError } from '../lib/errors.ts';
 import { createLogger, describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
-import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
+import { findConfigFile, loadConfig, type Config, type ConfigLeeway } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault, withCurrentPeppers } from '../runtime/peppers.ts';
 import { kongConsumers } from '../admin/consumers.ts';
 import { LocalCredentials, type Credentials, type CredentialSession } from './credentials.ts';
@@ -39,9 +39,9 @@ export class CliSession implements CredentialSession {
   /** `parts`: in place of those for a command that ends by itself. */
   constructor(
     configFile: string | undefined,
-    parts: { readonly logger?: Logger; readonly hasher?: KeyHasher } = {},
+    parts: { readonly logger?: Logger; readonly hasher?: KeyHasher } & ConfigLeeway = {},
   ) {
-    this.config = loadConfig(findConfigFile(configFile));
+    this.config = loadConfig(findConfigFile(configFile), parts);
     // A command's result is its output; only what is wrong is worth a log line.
     this.logger = parts.logger ?? createLogger(this.config.log.level === 'debug' ? 'debug' : 'warn');
     const { memoryKib, time, parallelism } = this.config.argon2;

@@ -14,11 +14,17 @@ type Partly<T> = T extends object ? { readonly [K in keyof T]?: Partly<T[K]> } :
 export type AdminConfig = Camelize<ServerConfig>['admin'];
 export type KongConfig = NonNullable<Camelize<ServerConfig>['kong']>;
 
-export function checkAdmin(raw: Partial<ServerConfig>, add: Add): void {
+export function checkAdmin(
+  raw: Partial<ServerConfig>,
+  { withoutTokens }: { readonly withoutTokens?: boolean },
+  add: Add,
+): void {
   const admin = raw.admin as Partly<ServerConfig['admin']> | undefined;
   if (typeof admin !== 'object' || admin === null) return;
   const tokens = Array.isArray(admin.tokens) ? (admin.tokens as readonly unknown[]) : [];
-  if (typeof admin.listen === 'string') checkListen(admin.listen, admin.tls, tokens.length, add);
+  if (typeof admin.listen === 'string') {
+    checkListen(admin.listen, admin.tls, tokens.length > 0 || withoutTokens === true, add);
+  }
   for (const [at, entry] of (Array.isArray(admin.allow) ? (admin.allow as unknown[]) : []).entries()) {
     if (typeof entry === 'string' && !isAddressOrNetwork(entry)) {
       add(`admin.allow[${at}]`, 'is no address and no network such as 10.1.0.0/16');
@@ -43,7 +49,7 @@ export function checkAdmin(raw: Partial<ServerConfig>, add: Add): void {
   }
 }
 
-function checkListen(listen: string, tls: unknown, tokens: number, add: Add): void {
+function checkListen(listen: string, tls: unknown, hasTokens: boolean, add: Add): void {
   const address = parseListenAddress(listen);
   if (address === undefined) {
     add('admin.listen', `must be ${LISTEN_FORMS}`);
@@ -56,7 +62,12 @@ function checkListen(listen: string, tls: unknown, tokens: number, add: Add): vo
   if (!address.loopback && tls === undefined) {
     add('admin.tls', 'is missing: admin.listen is neither loopback nor a Unix socket');
   }
-  if (tokens === 0) add('admin.tokens', 'are missing: only a Unix socket may be used without a token');
+  if (!hasTokens) {
+    add(
+      'admin.tokens',
+      'are missing: only a Unix socket may be used without a token; `hashed-key-auth admin-token create` makes one',
+    );
+  }
 }
 
 export function checkKong(raw: Partial<ServerConfig>, add: Add): void {

@@ -47,29 +47,44 @@ export function findConfigFile(file: string | undefined): string {
   );
 }
 
-/** Throws HKA_CONFIG_INVALID with every fault. */
-export function loadConfig(file: string): Config {
-  return parseConfig(readText(file, 'HKA_CONFIG_INVALID'), file);
+export interface ConfigLeeway {
+  /**
+   * Whether `admin.tokens` may be empty where the admin service could not start without: for what makes the first token, and
+   * for a service that runs, which has to learn that its last one was taken away.
+   */
+  readonly withoutTokens?: boolean;
 }
 
-export function parseConfig(text: string, file: string): Config {
+/** Throws HKA_CONFIG_INVALID with every fault. */
+export function loadConfig(file: string, leeway: ConfigLeeway = {}): Config {
+  return parseConfig(readText(file, 'HKA_CONFIG_INVALID'), file, leeway);
+}
+
+export function parseConfig(text: string, file: string, leeway: ConfigLeeway = {}): Config {
   const document = parseYaml(text, { subject: file, code: 'HKA_CONFIG_INVALID' });
-  const violations = violationsOf(serverConfigSchema, document ?? {});
   const raw = (document ?? {}) as ServerConfig;
-  if (violations.length === 0 || typeof raw === 'object') violations.push(...crossChecks(raw));
+  noTokensIsAnEmptyList(raw);
+  const violations = violationsOf(serverConfigSchema, raw);
+  if (violations.length === 0 || typeof raw === 'object') violations.push(...crossChecks(raw, leeway));
   throwViolations(file, violations);
   return withAbsolutePaths(camelize(raw), file);
 }
 
+/** `tokens:` with nothing below it is what is left where the last entry was deleted: it has to take that token away. */
+function noTokensIsAnEmptyList(raw: unknown): void {
+  const admin = (raw as { readonly admin?: { tokens?: unknown } | null }).admin;
+  if (typeof admin === 'object' && admin !== null && admin.tokens === null) admin.tokens = [];
+}
+
 /** What the schema can't say. Runs on documents that break the schema too, so every access is guarded. */
-function crossChecks(raw: Partial<ServerConfig>): Violation[] {
+function crossChecks(raw: Partial<ServerConfig>, leeway: ConfigLeeway): Violation[] {
   const violations: Violation[] = [];
   const add = (path: string, message: string): void => void violations.push({ path, message });
 
   checkPepper(raw, add);
   checkVault(raw, add);
   checkStore(raw, add);
-  checkAdmin(raw, add);
+  checkAdmin(raw, leeway, add);
   checkKong(raw, add);
   if (raw.server?.socket_group !== undefined && raw.server.socket_mode !== '0660') {
     add('server.socket_group', 'has no effect without socket_mode "0660"');

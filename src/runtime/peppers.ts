@@ -23,7 +23,7 @@ export async function loadPeppers(config: Config, vault: Vault | undefined): Pro
 
 /** The same with the `pepper` section as it is in the file by now: a rotation writes it there. Throws HKA_CONFIG_INVALID. */
 export function withCurrentPeppers(config: Config): Config {
-  return { ...config, pepper: loadConfig(config.file).pepper };
+  return { ...config, pepper: loadConfig(config.file, { withoutTokens: true }).pepper };
 }
 
 /**

@@ -128,7 +128,7 @@ test('tokens are read again when the file changes and on SIGHUP, connections sta
   configure(second.entry);
   await eventually('the first one is good no more', async () => (await status(first)) === 401);
 
-  for (const bad of ['admin: {listen: [', `admin: {listen: "127.0.0.1:${port}", tokens: []}`]) {
+  for (const bad of ['admin: {listen: [', `admin: {listen: "127.0.0.1:${port}", tokens: none}`]) {
     const refusals = admin.output().split('the admin tokens before stay').length;
     writeFileSync(installation.config, `${before}${bad}\n`);
     await eventually(
@@ -222,6 +222,41 @@ test('a token is printed once on stdout; its entry on stderr makes it work', asy
   assert.not.match(admin.output(), token);
   const log = await installation.run(['audit-log', 'show', '--json']);
   assert.match(log.stdout, '"actor":"token:ci","from":"127.0.0.1"');
+});
+
+test('the first token is made under a configuration that wants one already; taken out again, nobody is let in', async () => {
+  const port = await freePort();
+  const before = readFileSync(installation.config, 'utf8');
+  const configure = (...lines: string[]): void =>
+    writeFileSync(
+      installation.config,
+      `${before}${['admin:', `  listen: 127.0.0.1:${port}`, ...lines].join('\n')}\n`,
+    );
+  configure('  tokens: []');
+  const refused = await installation.run(['config', 'check']);
+  assert.is(refused.status, 4);
+  assert.match(refused.stderr, 'admin.tokens: are missing');
+  assert.match(refused.stderr, 'admin-token create');
+  const made = await installation.run(['admin-token', 'create', '--name', 'ops', '--role', 'admin']);
+  assert.is(made.status, 0, made.stderr);
+  const entry = made.stderr.slice(made.stderr.indexOf('    - name'), made.stderr.indexOf('\n\nThe token'));
+  configure('  tokens:', entry);
+  const admin = await start();
+  const status = async (): Promise<number> => {
+    const connection = { host: '127.0.0.1', port };
+    return (await exchange('GET', '/hashed-key-auths', { token: made.stdout.trim(), connection })).status;
+  };
+  assert.is(await status(), 200);
+  // An empty list; what stays when the lines of the only entry are deleted; the whole list deleted.
+  for (const none of [['  tokens: []'], ['  tokens:'], []]) {
+    configure(...none);
+    admin.child.kill('SIGHUP');
+    await eventually('the token is refused', async () => (await status()) === 401);
+    configure('  tokens:', entry);
+    admin.child.kill('SIGHUP');
+    await eventually('it is taken again', async () => (await status()) === 200);
+  }
+  assert.match(admin.output(), 'no admin token is left');
 });
 
 test('--json gives token and entry for programs', async () => {
