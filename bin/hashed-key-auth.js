@@ -4,17 +4,22 @@ import { availableParallelism } from 'node:os';
 // argon2 runs on libuv's pool, whose size is fixed at its first use.
 process.env['UV_THREADPOOL_SIZE'] ??= String(Math.max(4, availableParallelism() + 2));
 
-// Who reads the output may go before its end (`| head`). What was begun is still done to its end, and the status tells that
-// not all of it was seen, as that of a program does which SIGPIPE ends.
-let outputLost = false;
+// Who reads the output may go before its end (`| head`), or a disk be full. What was begun is still done to its end, and the
+// status tells that not all of it was seen: as that of a program does which SIGPIPE ends, or else 1.
+let statusOfLoss = 0;
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error) => {
-    if (error.code !== 'EPIPE') throw error;
-    outputLost = true;
+    if (error.code !== 'EPIPE' && statusOfLoss !== 1 && stream === process.stdout) {
+      process.stderr.write(
+        `error: can't write the output: ${error.message}. What was asked for may be done all the same. ` +
+          'A key that was to be shown is lost: make another one with `keys rotate`\n',
+      );
+    }
+    statusOfLoss = error.code === 'EPIPE' ? statusOfLoss || 141 : 1;
   });
 }
 process.once('exit', (code) => {
-  if (outputLost && code === 0) process.exitCode = 141;
+  if (code === 0) process.exitCode = statusOfLoss;
 });
 
 import('../dist/src/cli/main.js')

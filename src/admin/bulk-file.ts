@@ -181,6 +181,10 @@ function parseCsv(text: string, path: string): string[][] {
     // The parser's messages can show a cell; its code can't.
     const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
     const line = typeof error === 'object' && error !== null && 'lines' in error ? Number(error.lines) : 0;
-    throw new HkaError('HKA_USAGE', `${path} is not valid CSV near line ${line}: ${code}`);
+    const what =
+      code === 'CSV_RECORD_INCONSISTENT_COLUMNS' || code === 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH'
+        ? `another number of fields than in the heading; a field with commas, such as a hash, stands between quotes (${code})`
+        : code;
+    throw new HkaError('HKA_USAGE', `${path} is not valid CSV near line ${line}: ${what}`);
   }
 }

@@ -124,8 +124,8 @@ function toRequests<Row extends BulkRow, Extra extends object>(
   const requests = rows.flatMap((row): (IssueRequest & Extra)[] => {
     try {
       const request: IssueRequest = {
-        consumer: parseConsumer(row.consumer),
-        tags: parseTags(row.tags === '' ? undefined : row.tags),
+        consumer: parseConsumer(row.consumer, 'consumer'),
+        tags: parseTags(row.tags === '' ? undefined : row.tags, 'tags'),
         ...(row.name === '' ? {} : { name: row.name }),
         ...(row.expiresIn === '' ? {} : { expiresAt: now + parseDuration('expires_in', row.expiresIn) }),
       };

@@ -5,7 +5,7 @@ import { HkaError } from '../lib/errors.ts';
 import { STATES, type CredentialState } from '../store/record.ts';
 import type { CredentialQuery } from '../store/store.ts';
 import { describeConsumer, parseConsumer, parseCredentialId, parseDuration, parseTags } from './arguments.ts';
-import { table, type Io, type Output } from './output.ts';
+import { printable, table, type Io, type Output } from './output.ts';
 import type { CredentialSession } from './credentials.ts';
 
 /** Said where Kong could have been asked. */
@@ -114,8 +114,18 @@ export async function showKey(session: CredentialSession, output: Output, idText
 
 function linesOf(view: CredentialView): string {
   return Object.entries(view)
-    .map(([name, value]) => `${name.padEnd(15)} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .map(([name, value]) => `${name.padEnd(15)} ${textOf(value)}`.trimEnd())
     .join('\n');
+}
+
+/** For people: `username alice, id …`, `m 19456, t 2, p 1`; programs have --json. */
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return printable(value);
+  if (Array.isArray(value)) return value.map(textOf).join(', ');
+  if (typeof value !== 'object' || value === null) return String(value);
+  return Object.entries(value)
+    .map(([name, part]) => `${name} ${textOf(part)}`.trimEnd())
+    .join(', ');
 }
 
 export interface RevokeOptions {

@@ -2,7 +2,7 @@
  * The command line. Each command's code is loaded when it runs, so that `dump`, which Kong runs at every start, needs no
  * configuration, no network and little time.
  */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help, type Option } from 'commander';
 import { kongPlugins, VERSION } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
 import type { CredentialSession } from './credentials.ts';
@@ -29,7 +29,7 @@ Exit status: 0 done, 1 internal fault, 2 wrong usage, 3 not found or not valid, 
 5 store or Vault out of reach (try again), 6 conflict.`;
 
 interface DoctorFlags {
-  readonly pepperBackup: readonly string[];
+  readonly pepperBackup?: readonly string[];
   readonly server: boolean;
   readonly kongConf?: string;
   readonly keyFile?: string;
@@ -62,7 +62,7 @@ async function openCredentials({
   });
 }
 
-function collect(value: string, before: readonly string[]): readonly string[] {
+function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }
 
@@ -73,27 +73,47 @@ export async function main(
 ): Promise<number> {
   const json = argv.includes('--json');
   let status = 0;
-  const program = buildProgram(io, (code) => {
-    status = code;
-  });
+  const program = buildProgram(
+    io,
+    (code) => {
+      status = code;
+    },
+    json,
+  );
   try {
     await program.parseAsync(argv, { from: 'user' });
     return status;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    return new Output(io, json).failure(error);
+    if (!(error instanceof CommanderError)) return new Output(io, json).failure(error);
+    if (error.exitCode === 0) return 0;
+    return json ? new Output(io, json).failure(usageFault(error)) : 2;
   }
 }
 
-/** The whole command line. `finish` is given the exit status of the command that ran. */
-export function buildProgram(io: Io, finish: (code: number) => void): Command {
+/** What commander has against the arguments, as an error of ours: for programs, which get no help after it. */
+function usageFault({ message }: CommanderError): HkaError {
+  return new HkaError('HKA_USAGE', message.replace(/^error: /, ''));
+}
+
+/** With options that a command can't do without marked as such. */
+function optionDescription(this: Help, option: Option): string {
+  const text = Help.prototype.optionDescription.call(this, option);
+  return option.mandatory ? `${text} (required)` : text;
+}
+
+/** The whole command line. `finish` is given the exit status of the command that ran. `quiet`: says nothing of wrong usage. */
+export function buildProgram(io: Io, finish: (code: number) => void, quiet = false): Command {
   const program = new Command('hashed-key-auth');
   program
     .description('Kong key authentication with hashed keys, and upstream secrets from Vault')
     .version(VERSION)
     .exitOverride()
-    .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
-    .configureHelp({ sortSubcommands: false, helpWidth: 100 })
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => (quiet ? undefined : io.stderr.write(text)),
+      outputError: (text, write) => write(text.replace(/^error:/, 'error HKA_USAGE:')),
+    })
+    .configureHelp({ sortSubcommands: false, helpWidth: 100, optionDescription })
     .showHelpAfterError('(--help shows what is allowed)')
     .addHelpText('after', EXIT_CODES);
 
@@ -112,7 +132,7 @@ export function buildProgram(io: Io, finish: (code: number) => void): Command {
   const withConfig = (made: Command): Command =>
     made.option(
       '-c, --config <file>',
-      'configuration file (default: $HASHED_KEY_AUTH_CONFIG, ./hashed-key-auth.yaml)',
+      'configuration file (default: $HASHED_KEY_AUTH_CONFIG, ./hashed-key-auth.yaml, /etc/hashed-key-auth/hashed-key-auth.yaml)',
     );
   /** A command that works on the store, or on an admin service elsewhere. */
   const withAdmin = (made: Command): Command =>
@@ -243,7 +263,7 @@ export function buildProgram(io: Io, finish: (code: number) => void): Command {
     .requiredOption('--consumer <consumer>', 'id or username of the Kong consumer')
     .option('--id <uuid>', 'id of the credential (default: a new one); taken already, nothing is made')
     .option('--name <name>', 'a name for people')
-    .option('--expires-in <duration>', 'life, such as 90d, 12h or 30m')
+    .option('--expires-in <duration>', 'life, such as 90d, 12h or 30m (default: it does not expire)')
     .option('--tags <tags>', 'tags, separated by commas')
     .action(
       onCredentials(async (session, output, options: AdminOptions & { consumer: string }) => {
@@ -342,7 +362,7 @@ export function buildProgram(io: Io, finish: (code: number) => void): Command {
     ]),
   )
     .argument('<id>', 'the credential')
-    .option('--yes', 'do it')
+    .option('--yes', 'do it; it can not be taken back (required)')
     .option(
       '--wait',
       'until every gateway says that it refuses the key; exit status 5 when one does not within 5 s',
@@ -473,7 +493,6 @@ export function buildProgram(io: Io, finish: (code: number) => void): Command {
       '--pepper-backup <file>',
       'a back-up of the pepper, to be compared; may be given several times',
       collect,
-      [],
     )
     .option('--no-server', 'leave out what a running plugin server is needed for: none is meant to run here')
     .option(
@@ -487,7 +506,7 @@ export function buildProgram(io: Io, finish: (code: number) => void): Command {
       finish(
         await doctor(output, {
           configFile: options.config,
-          pepperBackups: options.pepperBackup,
+          pepperBackups: options.pepperBackup ?? [],
           expectsServer: options.server,
           kongConf: options.kongConf,
           keyFile: options.keyFile,

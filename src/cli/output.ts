@@ -44,8 +44,20 @@ export class Output {
   }
 }
 
+/** Control characters, and what turns the direction of text: somebody else's name must not rewrite what a terminal shows. */
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+
+/** On one line, with what a terminal would act upon as JSON has it. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => {
+    const code = character.charCodeAt(0);
+    return character === '\n' ? '\\n' : `\\u${code.toString(16).padStart(4, '0')}`;
+  });
+}
+
 /** Left-aligned columns. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(header: readonly string[], cellsOfRows: readonly (readonly string[])[]): string {
+  const rows = cellsOfRows.map((row) => row.map(printable));
   const widths = header.map((name, column) =>
     Math.max(name.length, ...rows.map((row) => (row[column] ?? '').length)),
   );

@@ -110,6 +110,22 @@ test('faults of all rows are told together, and nothing is issued', async () => 
   assert.is((await credentials()).length, 0);
 });
 
+test('a fault is told by the name of its column, and what an unquoted hash does to a row', async () => {
+  writeFileSync(request, 'consumer,tags\n,a\nbob,"a,,b"\n');
+  const faults = (await installation.run(['keys', 'bulk', request, '--out', out])).stderr;
+  assert.match(faults, /row \d: consumer needs 1 to 1024 characters/);
+  assert.match(faults, /tags is "a,,b"/);
+  assert.not.match(faults, '--consumer');
+  writeFileSync(
+    request,
+    'consumer,hash,key_start\nbob,$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA,abcdef\n',
+  );
+  const { status, stderr } = await installation.run(['keys', 'import-hashes', request]);
+  assert.is(status, 2);
+  assert.match(stderr, /line 2: another number of fields than in the heading; a field with commas/);
+  assert.not.match(stderr, 'argon2id');
+});
+
 test('a file of something else, of other rows, or that others may read is left alone', async () => {
   rows(2);
   writeFileSync(out, 'some,other\n1,2\n', { mode: 0o600 });

@@ -1,6 +1,15 @@
 /** The command line as a program: what it prints, where, with which status, and what it leaves on disk. */
 import { spawn } from 'node:child_process';
-import { chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { CLI, hka, install, type Installation } from '../helpers/installation.ts';
@@ -42,6 +51,67 @@ test('output that nobody reads to its end is no fault: what was asked for is don
       (JSON.parse((await own.run(['keys', 'list', '--json'])).stdout) as { data: [] }).data.length,
       1,
     );
+  } finally {
+    await own.dispose();
+  }
+});
+
+test('output that can not be written is told without a stack, and what to do about a key that was in it', async () => {
+  const own = await install();
+  const full = openSync('/dev/full', 'w');
+  try {
+    const args = [CLI, 'keys', 'create', '--consumer', 'alice', '--config', own.config];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', full, 'pipe'] });
+    let stderr = '';
+    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    const status = await new Promise((done) => child.once('close', done));
+    assert.is(status, 1);
+    assert.match(stderr, /can't write the output: ENOSPC.*keys rotate/);
+    assert.not.match(stderr, /\n\s+at /);
+  } finally {
+    closeSync(full);
+    await own.dispose();
+  }
+});
+
+test('what commander has against the arguments is JSON with --json, and has a code without', async () => {
+  for (const [args, says] of [
+    [['keys', 'create'], /required option '--consumer/],
+    [['keys', 'lst'], /unknown command 'lst'/],
+    [['keys', 'list', '--stat', 'active'], /unknown option '--stat'/],
+    [['keys', 'show'], /missing required argument 'id'/],
+    [['keys'], /unknown option '--json'/],
+  ] as const) {
+    const json = await hka([...args, '--json']);
+    assert.is(json.status, 2);
+    assert.is(json.stdout, '');
+    assert.is(failure(json.stderr).code, 'HKA_USAGE');
+    assert.match(failure(json.stderr).message, says);
+  }
+  assert.match((await hka(['keys', 'create'])).stderr, /^error HKA_USAGE: required option/);
+});
+
+test('help marks what can not be left out, and says what happens without the rest', async () => {
+  const help = async (...command: string[]): Promise<string> =>
+    (await hka([...command, '--help'])).stdout.replaceAll(/\s+/g, ' ');
+  assert.match(await help('keys', 'create'), /Kong consumer \(required\)/);
+  assert.match(await help('keys', 'create'), 'default: it does not expire');
+  assert.match(await help('serve'), './hashed-key-auth.yaml, /etc/hashed-key-auth/hashed-key-auth.yaml');
+  assert.not.match(await help('doctor'), 'default: []');
+});
+
+test('a name that would write on the terminal is shown on one line, as what it is', async () => {
+  const own = await install();
+  try {
+    const made = await own.run(['keys', 'create', '--consumer', 'a\nb\u001b[2J']);
+    assert.match(made.stderr, 'consumer a\\nb\\u001b[2J,');
+    const list = await own.run(['keys', 'list']);
+    assert.is(list.stdout.trimEnd().split('\n').length, 2);
+    assert.match(list.stdout, 'a\\nb\\u001b[2J ');
+    const id = /[0-9a-f-]{36}/.exec(list.stdout)?.[0] ?? '';
+    const shown = await own.run(['keys', 'show', id]);
+    assert.match(shown.stdout, /^consumer {8}username a\\nb/m);
+    assert.match(shown.stdout, /^argon2 {10}m \d+, t \d+, p \d+$/m);
   } finally {
     await own.dispose();
   }
@@ -161,6 +231,7 @@ test('an unknown id is 3, a malformed one 2', async () => {
   const malformed = await installation.run(['keys', 'revoke', 'hka_thisisakeyputinthewrongplace']);
   assert.is(malformed.status, 2);
   assert.not.match(malformed.stderr, 'wrongplace');
+  assert.match((await installation.run(['keys', 'show', 'abc'])).stderr, 'is "abc", not a UUID');
 });
 
 test('wrong values say what was found and what is allowed', async () => {
