@@ -63,7 +63,7 @@ export async function runAudit(
     return failures.length > 0 ? BROKEN_INPUT : 0;
   }
   const findings = all.filter(({ fingerprint }) => !known.has(fingerprint));
-  const text = reportText(format, findings, all.length - findings.length);
+  const text = reportText(format, findings, all.length - findings.length, failures.length);
   if (options.out === undefined) io.stdout.write(`${text}\n`);
   else write(options.out, `${text}\n`);
   if (failures.length > 0) return BROKEN_INPUT;
@@ -145,10 +145,15 @@ function secretIn(file: string, what: string): Secret {
   return new Secret(readPrivateFile(file, what, 'HKA_CONFIG_INVALID'));
 }
 
-function reportText(format: Format, findings: readonly LocatedFinding[], suppressed: number): string {
+function reportText(
+  format: Format,
+  findings: readonly LocatedFinding[],
+  suppressed: number,
+  unread: number,
+): string {
   if (format === 'json') return JSON.stringify(jsonReport(findings));
   if (format === 'sarif') return JSON.stringify(sarifReport(findings, RULES, { version: VERSION }), null, 2);
-  return tableReport(findings, suppressed);
+  return tableReport(findings, suppressed, unread);
 }
 
 function write(path: string, text: string): void {

@@ -137,7 +137,7 @@ export function buildProgram(io: Io, finish: (code: number) => void, quiet = fal
   /** A command that works on the store, or on an admin service elsewhere. */
   const withAdmin = (made: Command): Command =>
     withConfig(made)
-      .option('--admin-url <url>', 'an admin service in place of the store: https://host:port or unix:/path')
+      .option('--admin-url <url>', 'an admin service in place of the store: https://host:port or unix:PATH')
       .option('--token-file <file>', 'file with the token for it, mode 0600')
       .option('--ca-file <file>', "PEM file of the CA of the admin service's certificate");
   const onCredentials =

@@ -4,6 +4,7 @@
  */
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { resolve as absolute } from 'node:path';
 import type { IssueRequest } from '../admin/credential-service.ts';
 import type { CredentialView } from '../admin/credential-view.ts';
 import type { BulkReport } from '../admin/bulk-issue.ts';
@@ -228,12 +229,26 @@ function connect({ adminUrl, tokenFile, caFile }: RemoteOptions): Call {
         reject(
           new HkaError(
             'HKA_STORE_UNAVAILABLE',
-            `the admin service ${adminUrl}: ${errnoOf(error) ?? messageOf(error)}`,
+            `the admin service ${adminUrl} can't be asked: ${whyNot(error)}`,
           ),
         ),
       );
       request.end(text);
     });
+}
+
+const IN_WORDS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such socket',
+  ECONNREFUSED: 'nothing listens there',
+  ECONNRESET: 'it closed the connection; is it the admin service?',
+  EPROTO: 'it does not speak TLS as this does; is it served without?',
+  EACCES: 'this user has no right to its socket',
+};
+
+function whyNot(error: Error): string {
+  const errno = errnoOf(error);
+  if (errno === undefined) return messageOf(error);
+  return errno in IN_WORDS ? `${IN_WORDS[errno]} (${errno})` : errno;
 }
 
 interface Target {
@@ -243,8 +258,8 @@ interface Target {
 }
 
 function targetOf(adminUrl: string): Target {
-  if (adminUrl.startsWith('unix:/')) {
-    return { tls: false, prefix: '', options: { socketPath: adminUrl.slice('unix:'.length) } };
+  if (/^unix:./.test(adminUrl)) {
+    return { tls: false, prefix: '', options: { socketPath: absolute(adminUrl.slice('unix:'.length)) } };
   }
   let url: URL;
   try {
@@ -252,14 +267,17 @@ function targetOf(adminUrl: string): Target {
   } catch {
     throw new HkaError(
       'HKA_USAGE',
-      '--admin-url is no address; allowed are https://host:port, http:// on loopback, and unix:/path',
+      '--admin-url is no address; allowed are https://host:port, http:// on loopback, and unix:PATH',
     );
   }
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   const tls = url.protocol === 'https:';
   const local = host === 'localhost' || isLoopback(host);
   if (!tls && !(url.protocol === 'http:' && local)) {
-    throw new HkaError('HKA_USAGE', '--admin-url is not https; without TLS only loopback is allowed');
+    throw new HkaError(
+      'HKA_USAGE',
+      '--admin-url is not https; without TLS only loopback and unix:PATH are allowed',
+    );
   }
   if (url.username !== '' || url.password !== '') {
     throw new HkaError(

@@ -21,6 +21,8 @@ export interface Check {
   /** Stable; for programs. */
   readonly id: string;
   readonly title: string;
+  /** What to do where it can't be found out, if the error's own help would not tell. */
+  readonly otherwise?: string;
   /** What it throws counts as a fault of what it looked at. */
   run(context: DoctorContext): Promise<CheckResult>;
 }
@@ -62,12 +64,12 @@ export async function runCheck(check: Check, context: DoctorContext): Promise<Ch
   try {
     return await check.run(context);
   } catch (error) {
-    return fail(messageOf(error), adviceOf(error));
+    return fail(messageOf(error), adviceOf(error, check.otherwise));
   }
 }
 
-function adviceOf(error: unknown): string {
-  return isHkaError(error) ? `${error.code}: ${error.kind.help}` : 'Please report this.';
+function adviceOf(error: unknown, otherwise?: string): string {
+  return isHkaError(error) ? `${error.code}: ${otherwise ?? error.kind.help}` : 'Please report this.';
 }
 
 export function codeOf(error: unknown): ErrorCode | undefined {

@@ -1,8 +1,29 @@
-/** Whether the configuration can be read and is without faults. */
-import { ok, type Check } from './check.ts';
+/** Whether the configuration can be read and is without faults, and whether others may change it or the credentials. */
+import { statSync } from 'node:fs';
+import type { Config } from '../runtime/config.ts';
+import { fail, ok, type Check } from './check.ts';
+
+const OTHERS_WRITE = 0o002;
 
 export const configReadable: Check = {
   id: 'config-readable',
   title: 'configuration',
-  run: async (context) => ok(context.config().file),
+  run: async (context) => {
+    const config = context.config();
+    const open = filesOf(config).filter((file) => othersMayWrite(file));
+    if (open.length === 0) return ok(config.file);
+    return fail(
+      `every user of this machine may change ${open.join(' and ')}, and with it whose keys are good`,
+      `run: chmod o-w ${open.join(' ')}`,
+    );
+  },
 };
+
+function filesOf({ file, store }: Config): readonly string[] {
+  return [file, ...(store.path === undefined ? [] : [store.path])];
+}
+
+/** Not where it is not there: other checks tell of that. */
+function othersMayWrite(file: string): boolean {
+  return ((statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & OTHERS_WRITE) !== 0;
+}

@@ -15,6 +15,7 @@ const TIMEOUT_MS = 10_000;
 export const kongConf: Check = {
   id: 'kong-conf',
   title: "Kong's configuration",
+  otherwise: 'name the kong.conf that Kong is started with, and run this as a user who may read it',
   run: (context) => {
     const file = context.kongConf;
     if (file === undefined) {

@@ -11,6 +11,7 @@ const HOW = 'hashed-key-auth doctor --pepper-backup FILE, for each file';
 export const pepperBackup: Check = {
   id: 'pepper-backup',
   title: 'pepper is backed up',
+  otherwise: `Name a file (0600) with the pepper as it is in use, a version a line: ${HOW}.`,
   run: (context) =>
     withPart(
       'the pepper',

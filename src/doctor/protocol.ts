@@ -1,13 +1,14 @@
 /** Whether the server answers as Kong needs it, and is of this version: after an upgrade, the old one may still run. */
 import { kongPlugins } from '../generated/kong-schema.ts';
 import { fail, ok, type Check } from './check.ts';
-import { withServer } from './server.ts';
+import { NO_ANSWER, withServer } from './server.ts';
 
 const PLUGIN = kongPlugins['hashed-key-auth'];
 
 export const protocol: Check = {
   id: 'protocol',
   title: 'protocol with Kong',
+  otherwise: NO_ANSWER,
   run: (context) =>
     withServer(context, async () => {
       const info = await context.kongPeer().info();

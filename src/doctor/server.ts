@@ -3,6 +3,9 @@ import type { Config } from '../runtime/config.ts';
 import { skipped, withPart, type CheckResult } from './check.ts';
 import type { DoctorContext } from './context.ts';
 
+/** What to do where it does not answer. */
+export const NO_ANSWER = 'start `hashed-key-auth serve`; where it runs, its log says what is wrong';
+
 /** Skipped where no server is meant to run, and without a configuration. */
 export function withServer(
   context: DoctorContext,

@@ -4,12 +4,13 @@ import { createHasher } from '../runtime/runtime.ts';
 import { generateKey } from '../keys/format.ts';
 import { silentLogger } from '../lib/logger.ts';
 import { fail, ok, skipped, withPart, type Check } from './check.ts';
-import { withServer } from './server.ts';
+import { NO_ANSWER, withServer } from './server.ts';
 
 /** The whole way: socket, store, pepper. A server without one of them answers 503, and never lets the key in. */
 export const unknownKey: Check = {
   id: 'unknown-key',
   title: 'a key that there is not',
+  otherwise: NO_ANSWER,
   run: (context) =>
     withServer(context, async ({ keys }) => {
       const { key } = generateKey(keys.prefix);
@@ -33,6 +34,7 @@ export const unknownKey: Check = {
 export const goodKey: Check = {
   id: 'good-key',
   title: 'a good key',
+  otherwise: 'put the key, and nothing else, into a file that only its owner can read (0600)',
   run: (context) => {
     const key = context.readKey();
     if (key === undefined) {

@@ -318,7 +318,7 @@ export const serverConfigSchema = {
       "default": {},
       "properties": {
         "socket": {
-          "description": "Path of the Unix socket, at most 107 bytes. The same as Kong's pluginserver_…_socket.",
+          "description": "Path of the Unix socket, at most 99 bytes. The same as Kong's pluginserver_…_socket.",
           "type": "string",
           "minLength": 1,
           "default": "hashed-key-auth.sock"

@@ -85,7 +85,7 @@ export interface ShadowConfig {
 export interface ServerConfig {
   /** The plugin server that Kong talks to. */
   server: {
-    /** Path of the Unix socket, at most 107 bytes. The same as Kong's pluginserver_…_socket. */
+    /** Path of the Unix socket, at most 99 bytes. The same as Kong's pluginserver_…_socket. */
     socket: string;
     /** Rights on the socket: 0600 for Kong under the same user, 0660 together with socket_group. */
     socket_mode: '0600' | '0660';

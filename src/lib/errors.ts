@@ -203,7 +203,7 @@ export const ERRORS = {
     publicMessage: UNEXPECTED,
     retryable: false,
     exitCode: 5,
-    help: 'The socket cannot be made: another server answers on it, its folder is missing, or its path is longer than 107 bytes.',
+    help: 'The socket cannot be made: another server answers on it, its folder is missing, or its path is longer than 99 bytes.',
   },
   HKA_REFERENCE_INVALID: {
     status: 500,

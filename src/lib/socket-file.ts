@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, existsSync, lstatSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf, HkaError, messageOf } from './errors.ts';
 import type { Logger } from './logger.ts';
@@ -99,7 +100,8 @@ export class SocketFile {
 
   /** Nothing but a socket is ever replaced, and a socket only when nobody answers on it. */
   async #waitForPath(path: string): Promise<void> {
-    const until = performance.now() + (this.#options.takeOverWaitMs ?? 30_000);
+    const waitMs = this.#options.takeOverWaitMs ?? 30_000;
+    const until = performance.now() + waitMs;
     let told = false;
     for (;;) {
       const stat = lstatSync(path, { throwIfNoEntry: false });
@@ -118,7 +120,10 @@ export class SocketFile {
         );
       }
       if (!told)
-        this.#logger.warn({ socket: path }, 'another server answers on the socket; waiting for it to end');
+        this.#logger.warn(
+          { socket: path, for_ms: waitMs },
+          'another server answers on the socket; waiting for it to end',
+        );
       told = true;
       await delay(50);
     }
@@ -130,7 +135,10 @@ export function bindFault(path: string, error: Error): HkaError {
   const errno = errnoOf(error);
   let why = error.message;
   if (errno === 'ENOENT') why = 'its folder does not exist';
-  if (errno === 'EACCES') why = 'no right to write its folder';
+  // libuv has EACCES for a folder that is not there, too.
+  if (errno === 'EACCES') {
+    why = existsSync(dirname(path)) ? 'no right to write its folder' : 'its folder does not exist';
+  }
   return new HkaError('HKA_SOCKET', `can't make the socket ${path}: ${why}`, { cause: error });
 }
 

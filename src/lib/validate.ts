@@ -109,6 +109,11 @@ function found(error: ErrorObject): string {
   return kindOf(error.data);
 }
 
+/** `socket_mode: 0660` and `id: 1` are numbers in YAML, `yes` may be a boolean. */
+function lacksQuotes({ params, data }: ErrorObject): boolean {
+  return params['type'] === 'string' && (typeof data === 'number' || typeof data === 'boolean');
+}
+
 function violationOf(error: ErrorObject): Violation {
   const path = readablePath(error.instancePath);
   const params = error.params as Record<string, unknown>;
@@ -117,6 +122,7 @@ function violationOf(error: ErrorObject): Violation {
     description?: string;
     maximum?: number;
     minimum?: number;
+    enum?: readonly unknown[];
   };
   switch (error.keyword) {
     case 'additionalProperties': {
@@ -131,10 +137,14 @@ function violationOf(error: ErrorObject): Violation {
     case 'type':
       return {
         path,
-        message: `must be ${[params['type']]
-          .flat()
-          .map((type) => article(String(type)))
-          .join(' or ')}, found ${found(error)}`,
+        message: `must be ${
+          schema.enum === undefined
+            ? [params['type']]
+                .flat()
+                .map((type) => article(String(type)))
+                .join(' or ')
+            : `one of ${schema.enum.join(', ')}`
+        }, found ${found(error)}${lacksQuotes(error) ? '; write it in quotes' : ''}`,
       };
     case 'enum':
       return {
@@ -186,7 +196,14 @@ function violationOf(error: ErrorObject): Violation {
 export function violationsOf(schema: object, value: unknown): Violation[] {
   const validate = compile(schema);
   if (validate(value)) return [];
-  return (validate.errors ?? []).map(violationOf);
+  const errors = validate.errors ?? [];
+  const ofWrongType = new Set(
+    errors.filter(({ keyword }) => keyword === 'type').map(({ instancePath }) => instancePath),
+  );
+  // What has the wrong type is none of the values either: told once.
+  return errors
+    .filter(({ keyword, instancePath }) => keyword !== 'enum' || !ofWrongType.has(instancePath))
+    .map(violationOf);
 }
 
 export function formatViolations(violations: readonly Violation[]): string {

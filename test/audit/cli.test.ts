@@ -50,6 +50,11 @@ test('--json is exactly {findings: [{rule, severity, where, why, mend}]}', async
   );
 });
 
+test('an input that can not be read is not passed off as one without findings', async () => {
+  const { status, stdout } = await run(['none.conf']);
+  assert.equal([status, stdout], [2, 'no findings; 1 input could not be read\n']);
+});
+
 test('the table names place, why and mend, the worst first, and counts', async () => {
   write('kong.conf', 'status_listen = 0.0.0.0:8100\nadmin_listen = 0.0.0.0:8001\n');
   const { stdout } = await run(['kong.conf']);

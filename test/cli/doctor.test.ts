@@ -249,6 +249,29 @@ test('a broken configuration fails once; what needs it is skipped', async () => 
   assert.match(found.advice['config-readable'] ?? '', 'HKA_CONFIG_INVALID');
 });
 
+test('a configuration or credentials that everybody may change fail', async () => {
+  for (const name of ['hashed-key-auth.yaml', 'credentials.yaml']) {
+    chmodSync(path(name), 0o666);
+    const found = await doctor();
+    assert.equal([found.status, found.checks['config-readable']], [1, 'fail'], name);
+    assert.match(found.advice['config-readable'] ?? '', `chmod o-w ${path(name)}`);
+    chmodSync(path(name), 0o600);
+  }
+});
+
+test('a file that was named and can not be read is told by what to do about it, not by the code alone', async () => {
+  const none = path('none');
+  const found = await doctor('--kong-conf', none, '--key-file', none, '--pepper-backup', none);
+  assert.match(found.advice['kong-conf'] ?? '', /is not there.*the kong\.conf that Kong is started with/);
+  assert.match(found.advice['good-key'] ?? '', /is not there.*put the key, and nothing else/);
+  assert.match(found.advice['pepper-backup'] ?? '', /is not there.*Name a file \(0600\)/);
+  const without = await examine();
+  for (const id of ['protocol', 'unknown-key']) {
+    assert.match(without.advice[id] ?? '', 'start `hashed-key-auth serve`');
+    assert.not.match(without.advice[id] ?? '', 'can not be made');
+  }
+});
+
 test('a database without its tables fails with what to run', async () => {
   const text = readFileSync(installation.config, 'utf8');
   writeFileSync(

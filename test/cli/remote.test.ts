@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
 import { CLI, hka, install, type CommandResult, type Installation } from '../helpers/installation.ts';
@@ -185,11 +185,22 @@ test('`serve` runs the admin service when it is told to', async () => {
   assert.not.ok(existsSync(socket));
 });
 
+test('a socket may be named from the folder one is in; why it can not be asked is said in words', async () => {
+  const served = await installation.serve();
+  const socket = join(installation.folder, 'admin.sock');
+  assert.match((await remote(['keys', 'list'], `unix:${socket}`)).stderr, 'there is no such socket');
+  const plugin = await remote(['keys', 'list'], `unix:${relative(process.cwd(), installation.socket)}`);
+  assert.is(plugin.status, 5);
+  assert.match(plugin.stderr, 'is it the admin service?');
+  await served.kill('SIGTERM');
+});
+
 for (const [url, message] of [
   ['http://admin.internal:8001', 'without TLS only loopback'],
   ['https://user:canary@admin.internal', '--token-file'],
   ['ftp://127.0.0.1', 'without TLS only loopback'],
   ['admin', '--admin-url is no address'],
+  ['unix:', 'unix:PATH'],
 ] as const) {
   test(`the address ${url.replace('canary', '…')} is refused, and nothing is sent`, async () => {
     const result = await remote(['keys', 'list'], url);

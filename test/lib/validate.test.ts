@@ -53,6 +53,19 @@ test('every violation names its path, what was found and what is allowed', () =>
   }
 });
 
+test('a number where a string has to be is told once, with the quotes that it lacks', () => {
+  const found = violationsOf(serverConfigSchema, {
+    store: { type: 'file', path: 'x' },
+    pepper: { current: 1, versions: [{ id: '1', file: 'p' }] },
+    server: { socket_mode: 660, workers: 'many' },
+  });
+  assert.equal(found.map(({ path, message }) => `${path}: ${message}`).toSorted(), [
+    'pepper.current: must be a string, found the number 1; write it in quotes',
+    'server.socket_mode: must be one of 0600, 0660, found the number 660; write it in quotes',
+    'server.workers: must be an integer, found a string of 4 characters',
+  ]);
+});
+
 test('free text is never shown: it could be a secret in the wrong place', () => {
   const found = violationsOf(serverConfigSchema, {
     ...GOOD(),
