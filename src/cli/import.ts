@@ -44,6 +44,9 @@ export async function importKeys(
     { dry_run: options.dryRun === true, ...report, refused: problems, warnings: source.warnings },
     `${report.imported.length} ${verb}, ${report.unchanged.length} there already, ${problems.length} refused`,
   );
+  if (source.credentials.length === 0 && problems.length === 0) {
+    output.note(`note: ${file} has no keyauth_credentials, on top or under its consumers`);
+  }
   for (const { where, problem } of source.warnings) output.note(`note: ${where}: ${problem}`);
   for (const { where, problem } of problems) output.note(`refused: ${where}: ${problem}`);
   if (report.weak.length > 0) {

@@ -149,7 +149,7 @@ export function migratePlan(context: MigrateContext): Promise<number> {
 }
 
 function showPlan({ output }: MigrateContext, source: CredentialSource, plan: Plan, perSecond: number): void {
-  const { total, counts, weak, rows, omittedRows, gone } = plan;
+  const { total, counts, weak, rows, omittedRows, warnings, gone } = plan;
   const hashes = counts.import + counts['new key'] + counts['new consumer'];
   const seconds = Math.ceil(hashes / perSecond);
   const lines = [
@@ -167,13 +167,14 @@ function showPlan({ output }: MigrateContext, source: CredentialSource, plan: Pl
           ...(omittedRows === 0 ? [] : [`and ${omittedRows} more`]),
           '',
         ]),
+    ...warnings.map(({ where, problem }) => `note: ${where}: ${problem}`),
     `${total} credentials at ${source.name}: ${counts.import} to import, ${counts.unchanged} imported already, ` +
       `${counts['new key'] + counts['new consumer'] + counts.update} changed, ${counts['keep ours']} changed here, ` +
       `${counts.expired} expired, ${counts.refuse} not importable, ${gone.length} gone (they are revoked here).`,
     ...(weak === 0
       ? []
       : [
-          `${weak} keys are weak. They work as before; --weak-expire-in 90d sets the day by which they must be rotated (keys rotate ID --overlap 30d).`,
+          `${weak} of the keys could be guessed. They work as before; --weak-expire-in 90d sets the day by which they must be rotated (keys rotate ID --overlap 30d).`,
         ]),
     `This machine hashes ${perSecond.toFixed(0)} keys a second: the import takes about ${duration(seconds)}, verify as long again; a million keys ${duration(Math.ceil(1_000_000 / perSecond))}.`,
   ];
@@ -186,6 +187,7 @@ function showPlan({ output }: MigrateContext, source: CredentialSource, plan: Pl
       gone,
       credentials: rows,
       omitted: omittedRows,
+      warnings,
       hashes_per_second: perSecond,
       import_seconds: seconds,
     },

@@ -41,6 +41,8 @@ export interface DeclarativeCredentials {
 type Mapping = Readonly<Record<string, unknown>>;
 
 const FORMAT_VERSIONS: readonly unknown[] = ['1.1', '2.1', '3.0', 1.1, 2.1, 3];
+/** Of which every declarative configuration has one on top; another YAML file, or a misspelt one, would hold no keys. */
+const OF_KONG = ['_format_version', 'consumers', 'keyauth_credentials', 'services', 'routes', 'plugins'];
 const WITH_LINE = /^(?:keyauth_credentials\[\d+\]|consumers\[\d+\](?:\.keyauth_credentials\[\d+\])?)$/;
 const MAX_TAGS = 64;
 const MAX_TAG_LENGTH = 256;
@@ -64,6 +66,12 @@ export function readDeclarative(text: string, fileName: string): DeclarativeCred
     throw new HkaError(
       'HKA_CONFIG_INVALID',
       `${fileName} has a _format_version that is not known here; known are 1.1, 2.1 and 3.0`,
+    );
+  }
+  if (!OF_KONG.some((name) => Object.hasOwn(document, name))) {
+    throw new HkaError(
+      'HKA_CONFIG_INVALID',
+      `${fileName} is not a declarative configuration: it has none of ${OF_KONG.join(', ')}`,
     );
   }
   const lines = linesOf(text, (path) => WITH_LINE.test(path));

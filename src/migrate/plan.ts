@@ -2,7 +2,7 @@
 import { randomBytes, createHmac, createSecretKey } from 'node:crypto';
 import { classify, type Classified, type ClassifyDeps } from './classify.ts';
 import { createPace, eachAtOnce } from './pace.ts';
-import { consumerRefOf, type CredentialSource, type SourceCredential } from './source.ts';
+import { consumerRefOf, type CredentialSource, type SourceCredential, type SourceProblem } from './source.ts';
 import type { ConsumerRef } from '../store/record.ts';
 
 export interface PlanRow {
@@ -24,6 +24,8 @@ export interface Plan {
   /** Everything that is not simply imported or unchanged. Of each kind {@link MAX_ROWS} at most. */
   readonly rows: readonly PlanRow[];
   readonly omittedRows: number;
+  /** What is taken as it is, but may not be what was meant. */
+  readonly warnings: readonly SourceProblem[];
   /** Imported by this migration, and at the source no more. */
   readonly gone: readonly string[];
 }
@@ -93,7 +95,16 @@ export async function makePlan(
     if (record !== undefined && record.revokedAt === undefined) gone.push(id);
   }
   const byPlace = (a: PlanRow, b: PlanRow): number => a.where.localeCompare(b.where, 'en', { numeric: true });
-  return { total, counts, weak, newWeak, rows: rows.toSorted(byPlace), omittedRows, gone };
+  return {
+    total,
+    counts,
+    weak,
+    newWeak,
+    rows: rows.toSorted(byPlace),
+    omittedRows,
+    warnings: source.warnings?.() ?? [],
+    gone,
+  };
 }
 
 /** {@link classify}, and no key twice in one reading. */

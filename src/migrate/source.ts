@@ -48,6 +48,8 @@ export interface CredentialSource {
   pages(): AsyncIterable<readonly SourceCredential[]>;
   /** What the last complete reading could not take. */
   problems(): readonly SourceProblem[];
+  /** What it has taken, but deserves a look. */
+  warnings?(): readonly SourceProblem[];
   /** Whether a credential is still there. */
   has(id: string): Promise<boolean>;
   close(): Promise<void>;

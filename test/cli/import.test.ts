@@ -133,13 +133,20 @@ test('the same key for another consumer is refused', async () => {
 test('a file that is not there, or no YAML, or no configuration, is an error and changes nothing', async () => {
   const before = readFileSync(installation.store, 'utf8');
   assert.is((await installation.run(['keys', 'import', '/no/such/file'])).status, 2);
-  for (const text of ['a: [canary-text', '- just\n- a list', '"canary-text"']) {
+  for (const text of ['a: [canary-text', '- just\n- a list', '"canary-text"', 'consumer: [canary-text]']) {
     writeFileSync(source, text);
     const { status, stderr } = await installation.run(['keys', 'import', source]);
     assert.is(status, 4, text);
     assert.not.match(stderr, 'canary');
   }
   assert.is(readFileSync(installation.store, 'utf8'), before);
+});
+
+test('a file without keys is said to be one: it may be another than was meant', async () => {
+  writeFileSync(source, '_format_version: "3.0"\nconsumer: []\n');
+  const { status, stderr } = await installation.run(['keys', 'import', source]);
+  assert.is(status, 0);
+  assert.match(stderr, 'has no keyauth_credentials');
 });
 
 test('many keys get one index length, and verify', async () => {

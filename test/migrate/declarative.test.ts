@@ -345,6 +345,7 @@ test('refuses what is no declarative configuration, naming the line and nothing 
   assert.match(failure('CANARY').message, /found a string/);
   assert.match(failure('').message, /mapping/);
   assert.match(failure('# only a comment\n').message, /mapping/);
+  assert.match(failure('store: CANARY\n').message, /it has none of _format_version, consumers/);
   const broken: [string, number][] = [
     ['a: 1\nconsumers:\n  key: *CANARY\n', 3],
     ['a: 1\nkey: !CANARY x\n', 2],

@@ -191,4 +191,22 @@ test('the whole way on a file, and back, byte for byte', async () => {
   await installation.dispose();
 });
 
+test('the plan notes what is taken as it is, but may not be what was meant', async () => {
+  const installation = await install();
+  const path = join(installation.folder, 'kong.yml');
+  writeFileSync(
+    path,
+    'keyauth_credentials:\n- {consumer: elsewhere, key: CANARY-1}\n- {consumer: elsewhere, key: CANARY-2, ttl: 86400}\n',
+  );
+  const args = ['migrate', 'plan', '--file', path, '--config', installation.config];
+  const { status, stdout } = await hkaHere(args);
+  assert.is(status, 0);
+  assert.match(stdout, /note: keyauth_credentials\[0\] \(line 2\): its consumer is not among/);
+  assert.match(stdout, /note: keyauth_credentials\[1\] \(line 3\): ttl lies before 2001/);
+  const { warnings } = JSON.parse((await hkaHere([...args, '--json'])).stdout) as { warnings: unknown[] };
+  assert.is(warnings.length, 3);
+  assert.not.match(stdout, 'CANARY');
+  await installation.dispose();
+});
+
 test.run();
