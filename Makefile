@@ -15,9 +15,9 @@ node_modules/.installed: package.json package-lock.json
 	npm ci --no-fund --no-audit
 	@touch $@
 
-install: node_modules/.installed
+install: node_modules/.installed ## install what package-lock.json says
 
-build: install
+build: install ## install and compile, into dist/
 	@npx --no-install tsc -p tsconfig.json
 
 vault: ## find a Vault server (VAULT_BIN, PATH, cache), or build 1.21.1 from the Go proxy once; and its plugins for tests
@@ -79,7 +79,7 @@ openapi-fuzz: build ## schemathesis (PyPI) against the admin service's OpenAPI d
 generate: build ## write what is generated from schemas/, src/lib/errors.ts and src/audit/rules
 	@$(NODE) dist/scripts/generate.js
 
-format: install
+format: install ## Prettier
 	@npx --no-install prettier --write --log-level warn .
 
 clean: ## remove what was built

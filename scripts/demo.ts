@@ -76,7 +76,7 @@ async function main(): Promise<void> {
     'no plain key is in any of the new files',
     keys.every(({ key }) => !written.includes(key)),
   );
-  indent(written.slice(written.indexOf('- id:')), 9);
+  indent(written.slice(written.indexOf('credentials:\n')), 9);
   rmSync(source);
 
   step('Vault holds the secret that the upstream wants');
