@@ -86,7 +86,10 @@ export class KongConsumers implements ConsumerDirectory {
       return JSON.parse(body) as unknown;
     } catch (error) {
       if (isHkaError(error)) throw error;
-      throw new HkaError('HKA_KONG_UNAVAILABLE', `Kong's Admin API can't be asked: ${messageOf(error)}`);
+      throw new HkaError(
+        'HKA_KONG_UNAVAILABLE',
+        `Kong's Admin API (kong.admin_url) can't be asked: ${messageOf(error)}`,
+      );
     }
   }
 }
@@ -134,7 +137,7 @@ function customIdOf(consumer: unknown): unknown {
 }
 
 function unusable(what: string): HkaError {
-  return new HkaError('HKA_KONG_UNAVAILABLE', `Kong's Admin API answered with ${what}`);
+  return new HkaError('HKA_KONG_UNAVAILABLE', `Kong's Admin API (kong.admin_url) answered with ${what}`);
 }
 
 /** As Kong has it; undefined when Kong does not have it so. Throws HKA_KONG_UNAVAILABLE. */

@@ -1,8 +1,10 @@
-/** `config check`: the configuration, and everything on this machine that it names. Reports every fault it can reach. */
+/** `config check`: the configuration, and every file and server that it names. Reports every fault it can reach. */
+import { kongConsumers } from '../admin/consumers.ts';
 import { assertPeppersMatch } from '../keys/pepper-checks.ts';
 import type { PepperRing } from '../keys/pepper.ts';
 import { messageOf } from '../lib/errors.ts';
 import { silentLogger } from '../lib/logger.ts';
+import { assertSocketPath } from '../lib/socket-file.ts';
 import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { loadPeppers, peppersNeedVault } from '../runtime/peppers.ts';
 import { createStore, storeNeedsVault } from '../runtime/stores.ts';
@@ -46,6 +48,12 @@ export async function checkConfig(output: Output, configFile: string | undefined
       vaultIsUp &&= isUp;
     }
   }
+  await attempt('socket', async () => {
+    assertSocketPath(config.server.socket, 'server.socket');
+    return config.server.socket;
+  });
+  const { kong } = config;
+  if (kong !== undefined) await attempt('kong', async () => `Kong ${await kongConsumers(kong).version()}`);
   let ring: PepperRing | undefined;
   if (!peppersNeedVault(config) || (vaultIsUp && !untouched)) {
     await attempt('pepper', async () => {
@@ -74,7 +82,7 @@ export async function checkConfig(output: Output, configFile: string | undefined
     if (unknown.size > 0) {
       throw new Error(`credentials use pepper versions that are not configured: ${[...unknown].join(', ')}`);
     }
-    return `${describeStore(config.store)}: ${count} credentials`;
+    return `${describeStore(config.store)}: ${count === 1 ? '1 credential' : `${count} credentials`}`;
   };
   if (!storeNeedsVault(config) || !untouched) await attempt('store', checkStore);
   await store.close();

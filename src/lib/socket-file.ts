@@ -50,15 +50,7 @@ export class SocketFile {
 
   /** Waits until the path is free. Throws HKA_SOCKET when it won't be. */
   async claim(): Promise<void> {
-    const { path } = this.#options;
-    const bytes = Buffer.byteLength(path);
-    if (bytes > MAX_PATH_BYTES) {
-      throw new HkaError(
-        'HKA_SOCKET',
-        `the socket path ${path} has ${bytes} bytes, allowed are ${MAX_PATH_BYTES}; set ${this.#setting}`,
-      );
-    }
-    await this.#waitForPath(path);
+    await this.#waitForPath(this.#options.path);
   }
 
   /** A name to bind a socket to, beside the path. */
@@ -104,14 +96,8 @@ export class SocketFile {
     const until = performance.now() + waitMs;
     let told = false;
     for (;;) {
-      const stat = lstatSync(path, { throwIfNoEntry: false });
-      if (stat === undefined) return;
-      if (!stat.isSocket()) {
-        throw new HkaError(
-          'HKA_SOCKET',
-          `${path} exists and is not a socket; remove it or set ${this.#setting}`,
-        );
-      }
+      assertSocketPath(path, this.#setting);
+      if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return;
       if (!(await answers(path))) return;
       if (performance.now() > until) {
         throw new HkaError(
@@ -127,6 +113,21 @@ export class SocketFile {
       told = true;
       await delay(50);
     }
+  }
+}
+
+/** Whether a socket could be bound there, as far as its path tells. Throws HKA_SOCKET. */
+export function assertSocketPath(path: string, setting: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes > MAX_PATH_BYTES) {
+    throw new HkaError(
+      'HKA_SOCKET',
+      `the socket path ${path} has ${bytes} bytes, allowed are ${MAX_PATH_BYTES}; set ${setting}`,
+    );
+  }
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat !== undefined && !stat.isSocket()) {
+    throw new HkaError('HKA_SOCKET', `${path} exists and is not a socket; remove it or set ${setting}`);
   }
 }
 

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -305,6 +306,19 @@ test('config check looks at the files too', async () => {
   chmodSync(pepper, 0o600);
   assert.is(open.status, 4);
   assert.match(open.stdout, 'chmod');
+  const folder = join(installation.folder, 'a-folder');
+  const text = readFileSync(installation.config, 'utf8');
+  for (const [socket, says] of [
+    [folder, /FAIL socket: .*is not a socket; remove it or set server\.socket/],
+    [join(folder, 'x'.repeat(100)), /FAIL socket: .*allowed are 99/],
+  ] as const) {
+    mkdirSync(folder, { recursive: true });
+    const file = join(installation.folder, 'socket.yaml');
+    writeFileSync(file, text.replace(/^( *)socket: .*$/m, `$1socket: ${socket}`));
+    const check = await hka(['config', 'check', '--config', file]);
+    assert.is(check.status, 4, check.stdout);
+    assert.match(check.stdout, says);
+  }
 });
 
 test('without a configuration every command says how to get one', async () => {

@@ -118,7 +118,11 @@ test('while Kong is away nothing is issued, and its token is in no message', asy
   const away = await installation.run(['keys', 'create', '--consumer', 'alice']);
   assert.is(away.status, 5, away.stderr);
   assert.match(away.stderr, 'HKA_KONG_UNAVAILABLE');
+  assert.match(away.stderr, 'kong.admin_url');
   assert.not.match(away.stderr, 'canary');
+  const check = await installation.run(['config', 'check']);
+  assert.is(check.status, 4);
+  assert.match(check.stdout, /FAIL kong: .*\(kong\.admin_url\) can't be asked/);
 });
 
 test.run();
