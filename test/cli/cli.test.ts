@@ -447,6 +447,13 @@ test('the shell completes commands, options and files', async () => {
   assert.equal(complete('hashed-key-auth keys rotate --ov'), ['--overlap']);
   assert.equal(complete('hashed-key-auth keys rotate --overlap 7d --js'), ['--json']);
   assert.equal(complete('hashed-key-auth serve --config hashed-key-auth.y'), ['hashed-key-auth.yaml']);
+  assert.equal(complete('hashed-key-auth keys list --state '), ['active', 'expired', 'revoked']);
+  assert.equal(complete('hashed-key-auth vault policy --service pep'), ['pepper-rotation']);
+  assert.equal(complete('hashed-key-auth dump vault-upstream-w'), ['vault-upstream-watch']);
+  assert.equal(complete('hashed-key-auth dump hashed-key-auth --st'), ['--stock']);
+  assert.equal(complete('hashed-key-auth keys import hashed-key-auth.y'), ['hashed-key-auth.yaml']);
+  assert.ok(complete('hashed-key-auth keys import ').includes('pepper'), 'files, where a file is wanted');
+  assert.ok(complete('hashed-key-auth keys list ').includes('--state'), 'options, where nothing else is');
   assert.is((await hka(['completion', 'fish'])).status, 2);
   assert.match((await hka(['completion', 'zsh'])).stdout, 'bashcompinit');
 });
