@@ -441,7 +441,7 @@ function showSwitch(
       ...refused.map(({ plugin, reason }) => `refused: ${plugin.scope} (${plugin.id}): ${reason}`),
       ...notes.map(({ where, note, action }) => `${action ? 'look at' : 'note'}: ${where}: ${note}`),
       done === undefined
-        ? `${plugins.length} plugins would be switched`
+        ? `${plugins.length === 1 ? '1 plugin' : `${plugins.length} plugins`} would be switched`
         : `${done.switched} plugins are switched${done.late === 0 ? '' : `; ${done.late} credentials came meanwhile and are imported`}`,
     ].join('\n'),
   );
@@ -592,7 +592,9 @@ export function migrateRollback(context: MigrateContext): Promise<number> {
       const compared = journal.state.shadows.size > 0 ? await places.shadows().remove(journal) : 0;
       context.output.result(
         { undone, shadows_removed: compared, issued_here: issuedHere },
-        `${source.name} is as it was before the switch (${undone} changes undone). What was imported stays; \`migrate switch\` may be repeated.`,
+        undone === 0 && compared === 0
+          ? `There was nothing to undo: nothing at ${source.name} is switched.`
+          : `${source.name} is as it was before the switch (${undone} changes undone). What was imported stays; \`migrate switch\` may be repeated.`,
       );
       if (issuedHere > 0) {
         context.output.note(

@@ -170,6 +170,11 @@ test('the whole way on a file, and back, byte for byte', async () => {
   const stored = readFileSync(installation.store, 'utf8');
   assert.is((await step('import', '--file', path))['unchanged'], 2);
   assert.is(readFileSync(installation.store, 'utf8'), stored);
+  const early = await hkaHere(['migrate', 'rollback', '--file', path, '--config', installation.config]);
+  assert.equal(
+    [early.status, early.stdout],
+    [0, `There was nothing to undo: nothing at ${path} is switched.\n`],
+  );
   assert.is((await step('verify', '--file', path))['verified'], 2);
   assert.is((await step('switch', '--yes', '--file', path))['switched'], 1);
   assert.match(readFileSync(path, 'utf8'), 'name: hashed-key-auth');
