@@ -221,7 +221,7 @@ test('later runs follow the source: new, changed, moved and deleted credentials;
   assert.not.ok(await verifies(oldKey));
   assert.not.ok(await verifies('key-that-will-go'));
   assert.match((await run(['keys', 'show', moved.id])).stdout, bob.id);
-  assert.match((await run(['keys', 'show', edited.id])).stdout, '"new"');
+  assert.match((await run(['keys', 'show', edited.id])).stdout, /^tags +new$/m);
   const third = await migrate<Record<string, number>>('import');
   assert.equal(
     counts.map((name) => third.report[name]),

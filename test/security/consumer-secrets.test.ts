@@ -14,6 +14,7 @@ import { install, type Installation, type Served } from '../helpers/installation
 import { startGateway } from '../helpers/kong/gateway.ts';
 import { decode, unwrapStruct } from '../helpers/kong/protobuf-messages.ts';
 import { headersReply, PluginSocket, stringReply, type EventResult } from '../helpers/plugin-socket.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { suite } from '../helpers/suite.ts';
 import { headerValues, startUpstream } from '../helpers/upstream.ts';
 import { prepareVault } from '../helpers/vault-fixture.ts';
@@ -289,10 +290,16 @@ check(
       assert.is(result.exit?.status, 503);
       assert.is(tokenOf(result), undefined);
     }
-    const lines = served
-      .output()
-      .split('\n')
-      .filter((line) => line.includes('HKA_CONSUMER_VALUE'));
+    const linesOf = (): string[] =>
+      served
+        .output()
+        .split('\n')
+        .filter((line) => line.includes('HKA_CONSUMER_VALUE'));
+    // An answer may be here before the line that was written about it.
+    await eventually('both are told', () =>
+      [one, other].every((id) => linesOf().some((line) => line.includes(id))),
+    );
+    const lines = linesOf();
     for (const id of [one, other]) assert.is(lines.filter((line) => line.includes(id)).length, 1, id);
   },
 );
