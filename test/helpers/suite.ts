@@ -6,6 +6,7 @@
  * under its own name and with the reason.
  */
 import { appendFileSync } from 'node:fs';
+import { inspect } from 'node:util';
 import { suite as uvuSuite, type Callback } from 'uvu';
 
 /** What one test file has to report, one JSON line a suite, written when the process ends. */
@@ -62,7 +63,7 @@ export function suite(name: string): WitnessedSuite {
           await hook();
         } catch (error) {
           // uvu keeps it to itself.
-          console.error(`${name}: what all tests need has failed:`, error);
+          process.stderr.write(`${name}: what all tests need has failed: ${inspect(error)}\n`);
           throw error;
         }
       }),
