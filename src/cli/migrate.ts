@@ -171,6 +171,11 @@ function showPlan({ output }: MigrateContext, source: CredentialSource, plan: Pl
     `${total} credentials at ${source.name}: ${counts.import} to import, ${counts.unchanged} imported already, ` +
       `${counts['new key'] + counts['new consumer'] + counts.update} changed, ${counts['keep ours']} changed here, ` +
       `${counts.expired} expired, ${counts.refuse} not importable, ${gone.length} gone (they are revoked here).`,
+    ...(counts.refuse === 0
+      ? []
+      : [
+          `What is not importable holds \`migrate switch\` back as long as it is at the source: delete there what nobody needs, and mend the rest.`,
+        ]),
     ...(weak === 0
       ? []
       : [
@@ -441,7 +446,7 @@ function showSwitch(
       ...refused.map(({ plugin, reason }) => `refused: ${plugin.scope} (${plugin.id}): ${reason}`),
       ...notes.map(({ where, note, action }) => `${action ? 'look at' : 'note'}: ${where}: ${note}`),
       done === undefined
-        ? `${plugins.length === 1 ? '1 plugin' : `${plugins.length} plugins`} would be switched`
+        ? `${plugins.length === 1 ? '1 plugin' : `${plugins.length} plugins`} would be switched, once each credential at the source is imported and verifies: --yes sees to both first, and changes nothing where one does not`
         : `${done.switched} plugins are switched${done.late === 0 ? '' : `; ${done.late} credentials came meanwhile and are imported`}`,
     ].join('\n'),
   );
