@@ -84,7 +84,7 @@ export function findVault(): string | undefined {
 /** Whether that is OpenBao, which has in it what Vault's plugins are for, and namespaces. */
 export const isOpenBao = once(() => {
   const binary = vaultBinary();
-  return binary !== undefined && /^OpenBao /.test(execFileSync(binary, ['version']).toString());
+  return binary !== undefined && execFileSync(binary, ['version']).toString().startsWith('OpenBao ');
 });
 
 /** Why there are no namespaces; undefined when there are. */
