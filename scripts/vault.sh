@@ -8,8 +8,8 @@
 #   scripts/vault.sh --if-possible   find or build all of that; exit 0 in any case, and say why when there is none
 #
 # The last line on stdout is the path of what was asked for; everything else goes to stderr. A Vault is looked for in this
-# order: VAULT_BIN, PATH, the cache; plugins in the cache only. Vault's licence (BUSL-1.1) allows test use; the binaries are
-# never committed or shipped.
+# order: VAULT_BIN (which may name OpenBao's bao), PATH, the cache; plugins in the cache only. Vault's licence (BUSL-1.1) allows
+# test use; the binaries are never committed or shipped.
 set -euo pipefail
 
 readonly VERSION=1.21.1

@@ -389,7 +389,7 @@ function policiesOf(
     {
       connection,
       namespace: ofSecrets.join('/'),
-      remark: `the log-in is in namespace "${ofLogin.join('/')}", whose policies reach no further: assign this one to an identity group of this namespace that has the log-in's entity as a member (sys/config/group-policy-application, mode any)`,
+      remark: `the log-in is in namespace "${ofLogin.join('/')}", whose policies reach no further: assign this one to an identity group of this namespace that has the log-in's entity as a member (sys/config/group-policy-application, mode any). OpenBao has no such setting: log in at that namespace there, or at one above it`,
       rules: secrets.rules(),
     },
     ...(loginPolicy.rules.length > 0 ? [loginPolicy] : []),

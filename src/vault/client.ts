@@ -118,6 +118,11 @@ export class VaultClient {
   }
 }
 
+/** Whether a policy had no part in this refusal: the token was refused whatever was asked for; see `isBareRefusal`. */
+export function isAboutToken(error: HkaError): boolean {
+  return says(error, 'invalid token') || error.details['bareRefusal'] === true;
+}
+
 /** Whether Vault is known to have said `phrase` with this error. */
 export function says(error: HkaError, phrase: Phrase): boolean {
   const phrases = error.details['phrases'];
@@ -149,6 +154,9 @@ async function settle(call: Promise<unknown>): Promise<VaultBody> {
 /** Phrases of Vault that may be shown. Its texts are not passed on as they are: they can quote what was sent. */
 const PHRASES = [
   'Vault is sealed',
+  'namespace is sealed',
+  'namespace not found',
+  'API access to this namespace has been locked',
   'invalid token',
   'permission denied',
   'preflight capability check returned 403',
@@ -181,6 +189,7 @@ const PHRASES = [
   'Upgrading from non-versioned to versioned data',
   'check-and-set parameter did not match the current version',
   'Client sent an HTTP request to an HTTPS server',
+  'refused JSON input due to high complexity',
   'internal error',
 ] as const;
 
@@ -190,6 +199,15 @@ function phrasesIn(body: Reply['body']): Phrase[] {
   const errors = body?.['errors'];
   const texts = Array.isArray(errors) ? errors.filter((text) => typeof text === 'string') : [];
   return PHRASES.filter((phrase) => texts.some((text) => text.includes(phrase)));
+}
+
+/**
+ * Whether a refusal names no reason at all. Vault and OpenBao put what a policy forbids into a list ("1 error occurred: …"); they
+ * say it bare where the token itself, its address or its entity is refused. Vault 1.21 tells a token that has ended apart.
+ */
+function isBareRefusal({ status, body }: Reply): boolean {
+  const errors = body?.['errors'];
+  return status === 403 && Array.isArray(errors) && errors.length === 1 && errors[0] === 'permission denied';
 }
 
 /**
@@ -204,6 +222,7 @@ export function errorOfReply(reply: Reply, origin: string): HkaError {
     status,
     ...(phrases.length === 0 ? {} : { phrases }),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(isBareRefusal(reply) ? { bareRefusal: true } : {}),
   };
   const fromVault =
     body !== undefined && (Array.isArray(body['errors']) || isObject(body['data']) || 'request_id' in body);
@@ -212,6 +231,9 @@ export function errorOfReply(reply: Reply, origin: string): HkaError {
 
   if (phrases.includes('Vault is sealed')) {
     return new HkaError('HKA_VAULT_SEALED', `${origin} is sealed`, { details });
+  }
+  if (phrases.includes('namespace is sealed')) {
+    return new HkaError('HKA_VAULT_SEALED', `the namespace at ${origin} is sealed`, { details });
   }
   if (status >= 300 && status < 400) {
     return unavailable(

@@ -5,7 +5,7 @@
  */
 import { HkaError, isHkaError } from '../lib/errors.ts';
 import { Secret } from '../lib/secret.ts';
-import { says, type VaultBody, type VaultClient } from './client.ts';
+import { isAboutToken, type VaultBody, type VaultClient } from './client.ts';
 import { isAnswer } from './outage.ts';
 import type { Mount, MountTable } from './mounts.ts';
 import { encodePath, type SecretReference } from './reference.ts';
@@ -68,7 +68,7 @@ export class SecretReader {
     try {
       return this.#under(token, await this.#readFrom(mount, reference, token));
     } catch (error) {
-      if (!isHkaError(error) || !isAnswer(error) || says(error, 'invalid token')) throw error;
+      if (!isHkaError(error) || !isAnswer(error) || isAboutToken(error)) throw error;
       // The mount may have been upgraded or replaced since it was asked about. When that can't be told, the answer stands.
       const changed = await this.#mounts.findChanged(reference, mount, token).catch(() => undefined);
       if (changed === undefined) throw error;

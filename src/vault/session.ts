@@ -10,7 +10,7 @@ import type { Clock } from '../lib/clock.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { grantOf, type Grant, type LoginMethod } from './auth/method.ts';
-import { says, type VaultCalls } from './client.ts';
+import { isAboutToken, says, type VaultCalls } from './client.ts';
 import { backoffMs, isAnswer, retryDelayMs } from './outage.ts';
 import type { Cancel, Random, Timers } from './timers.ts';
 
@@ -98,6 +98,8 @@ export class VaultSession {
   readonly #retiring = new Map<LiveGrant, Cancel>();
   /** Until when each token is good, as far as is known. */
   readonly #ends = new WeakMap<Secret, number>();
+  /** Tokens that were allowed something. */
+  readonly #proven = new WeakSet<Secret>();
   #closed = false;
 
   constructor(deps: SessionDependencies) {
@@ -132,12 +134,15 @@ export class VaultSession {
   async run<T>(call: (token: Secret) => Promise<T>): Promise<T> {
     const grant = await this.#live();
     try {
-      return await call(grant.token);
+      const result = await call(grant.token);
+      this.#proven.add(grant.token);
+      return result;
     } catch (error) {
       if (!isHkaError(error) || error.code !== 'HKA_VAULT_FORBIDDEN') throw error;
       const other = await this.#replacementFor(grant, error);
       if (other === undefined) throw error;
       const result = await call(other.token);
+      this.#proven.add(other.token);
       this.#vain = undefined;
       return result;
     }
@@ -230,7 +235,7 @@ export class VaultSession {
     return await this.#logIn().catch(() => undefined);
   }
 
-  /** Vault 1.21 says `invalid token`; others answer a bare 403, and then the token has to be asked about. */
+  /** Vault 1.21 says `invalid token`; OpenBao and others answer a bare 403, and then the token has to be asked about. */
   async #stateOf(grant: LiveGrant, error: HkaError): Promise<'dead' | 'alive' | 'unknown'> {
     if (says(error, 'invalid token')) return 'dead';
     try {
@@ -238,8 +243,12 @@ export class VaultSession {
       return 'alive';
     } catch (lookup) {
       if (!isHkaError(lookup) || lookup.code !== 'HKA_VAULT_FORBIDDEN') throw lookup;
-      // Without `invalid token` it may also be alive, and not allowed to look itself up.
-      return says(lookup, 'invalid token') ? 'dead' : 'unknown';
+      if (says(lookup, 'invalid token')) return 'dead';
+      // Refused whatever it asks for, after it was allowed something: it has ended. One that never was of use may be bound to
+      // another address, and so would be the next, and the next.
+      if (isAboutToken(lookup) && this.#proven.has(grant.token)) return 'dead';
+      // It may also be alive, and not allowed to look itself up.
+      return 'unknown';
     }
   }
 
@@ -288,7 +297,9 @@ export class VaultSession {
     };
     this.#grant = live;
     this.#ends.set(live.token, live.usableUntil);
-    if (!renewed) {
+    if (renewed) {
+      this.#proven.add(live.token);
+    } else {
       this.#failure = undefined;
       this.#refusals = 0;
     }

@@ -8,13 +8,16 @@ import { eventually } from '../helpers/eventually.ts';
 import { ROOT } from '../helpers/installation.ts';
 import { realKongBinary } from '../helpers/kong/gateway.ts';
 import { findPostgres, postgresAbsence } from '../helpers/postgres-server.ts';
-import { findVault, vaultAbsence } from '../helpers/vault-server.ts';
+import { findVault, isOpenBao, vaultAbsence } from '../helpers/vault-server.ts';
 import { readComposeFile } from './compose-file.ts';
 import { ComposeRun, namespacesAbsence, type ImageStandIn, type Running } from './compose-run.ts';
 
+const OPENBAO =
+  'VAULT_BIN names an OpenBao, which takes no audit devices over its API as vault-setup enables them';
+
 /** Why the stack can't be run here; undefined when it can. */
 export function stackAbsence(): string | undefined {
-  return namespacesAbsence() ?? postgresAbsence() ?? vaultAbsence();
+  return namespacesAbsence() ?? postgresAbsence() ?? vaultAbsence() ?? (isOpenBao() ? OPENBAO : undefined);
 }
 
 const READY_MS = 60_000;

@@ -8,6 +8,7 @@
 import { appendFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { suite as uvuSuite, type Callback } from 'uvu';
+import { Assertion } from 'uvu/assert';
 
 /** What one test file has to report, one JSON line a suite, written when the process ends. */
 export interface SuiteReport {
@@ -50,26 +51,21 @@ export function suite(name: string): WitnessedSuite {
   const declare = (testName: string, test: () => Promise<void> | void): void => {
     report.declared.push(testName);
     const witnessed: Callback = async () => {
-      await test();
+      try {
+        await test();
+      } catch (error) {
+        throw printable(error);
+      }
       report.passed.push(testName);
     };
     inner(testName, witnessed);
   };
 
   return Object.assign(declare, {
-    before: (hook: () => Promise<void> | void) =>
-      inner.before(async () => {
-        try {
-          await hook();
-        } catch (error) {
-          // uvu keeps it to itself.
-          process.stderr.write(`${name}: what all tests need has failed: ${inspect(error)}\n`);
-          throw error;
-        }
-      }),
-    beforeEach: (hook: () => Promise<void> | void) => inner.before.each(hook),
-    after: (hook: () => Promise<void> | void) => inner.after(hook),
-    afterEach: (hook: () => Promise<void> | void) => inner.after.each(hook),
+    before: (hook: () => Promise<void> | void) => inner.before(told(hook)),
+    beforeEach: (hook: () => Promise<void> | void) => inner.before.each(told(hook)),
+    after: (hook: () => Promise<void> | void) => inner.after(told(hook)),
+    afterEach: (hook: () => Promise<void> | void) => inner.after.each(told(hook)),
     needing: (absence: string | undefined) => (testName: string, test: () => Promise<void> | void) => {
       if (absence === undefined) declare(testName, test);
       else report.skipped.push({ name: testName, reason: absence });
@@ -79,4 +75,25 @@ export function suite(name: string): WitnessedSuite {
       inner.run();
     },
   });
+}
+
+/** uvu takes `details` for a text of its own: over an HkaError, whose are an object, it ends without a word, and the suite with it. */
+function printable(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error(`thrown, and no error: ${inspect(error)}`);
+  if (!('details' in error) || error instanceof Assertion) return error;
+  const shown = new Error(`${error.message} ${inspect(error.details)}`);
+  if (error.stack !== undefined) shown.stack = error.stack;
+  return shown;
+}
+
+/** uvu drops what a hook throws. */
+function told(hook: () => Promise<void> | void): () => Promise<void> {
+  return async () => {
+    try {
+      await hook();
+    } catch (error) {
+      process.stderr.write(`a hook of the suite failed: ${inspect(error)}\n`);
+      throw error;
+    }
+  };
 }

@@ -1,5 +1,5 @@
 /**
- * A real Vault, in memory, on a free port of this machine: `vault server -dev`, with its CA when TLS is wanted. KV version 2
+ * A real Vault or OpenBao, in memory, on a free port of this machine: `vault server -dev`, with its CA when TLS is wanted. KV version 2
  * is mounted at secret/. Nothing of it outlives the process that started it.
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
@@ -15,8 +15,6 @@ import { eventually } from './eventually.ts';
 export interface VaultOptions {
   /** Listens with TLS, under a certificate of a CA of its own. */
   readonly tls?: boolean;
-  /** Another name in that certificate, beside localhost and 127.0.0.1. */
-  readonly tlsName?: string;
   /** Loads the plugins for Kubernetes log-in and PostgreSQL; see {@link vaultPluginsAbsence}. */
   readonly plugins?: boolean;
 }
@@ -83,9 +81,29 @@ export function findVault(): string | undefined {
   return vaultBinary();
 }
 
+/** Whether that is OpenBao, which has in it what Vault's plugins are for, and namespaces. */
+export const isOpenBao = once(() => {
+  const binary = vaultBinary();
+  return binary !== undefined && execFileSync(binary, ['version']).toString().startsWith('OpenBao ');
+});
+
+/** Why there are no namespaces; undefined when there are. */
+export function namespacesAbsence(): string | undefined {
+  const none = 'Vault Community has no namespaces; VAULT_BIN may name an OpenBao, which has';
+  return vaultAbsence() ?? (isOpenBao() ? undefined : none);
+}
+
+/** Why no header of a namespace is ignored; undefined where it is, as by Vault Community. */
+export function ignoredNamespacesAbsence(): string | undefined {
+  return vaultAbsence() ?? (isOpenBao() ? 'OpenBao takes namespaces at their word' : undefined);
+}
+
+/** What mounts Kubernetes log-in, where {@link vaultPluginsAbsence} says nothing. */
+export const kubernetesLogin = (): string => (isOpenBao() ? 'kubernetes' : 'vault-plugin-auth-kubernetes');
+
 /** Why no Vault can be started with its plugins; undefined when one can. */
 export function vaultPluginsAbsence(): string | undefined {
-  if (pluginFolder() !== undefined) return vaultAbsence();
+  if (isOpenBao() || pluginFolder() !== undefined) return vaultAbsence();
   return 'no Vault plugins here; `scripts/vault.sh --plugins` builds them';
 }
 
@@ -158,8 +176,7 @@ class RunningVault implements VaultServer {
         `-dev-root-token-id=${this.rootToken}`,
         '-dev-no-store-token',
         ...(options.tls === true ? ['-dev-tls', `-dev-tls-cert-dir=${this.#folder}`] : []),
-        ...(options.tlsName === undefined ? [] : [`-dev-tls-san=${options.tlsName}`]),
-        ...(options.plugins === true ? [`-dev-plugin-dir=${pluginFolder()}`] : []),
+        ...(options.plugins === true && !isOpenBao() ? [`-dev-plugin-dir=${pluginFolder()}`] : []),
       ],
       // Without this process's VAULT_ variables, and with a home of its own.
       { env: { PATH: process.env['PATH'] ?? '', HOME: this.#folder }, stdio: ['ignore', 'pipe', 'pipe'] },

@@ -10,6 +10,7 @@ import { policiesFor } from '../../src/runtime/vault-policy.ts';
 import type { CredentialRecord } from '../../src/store/record.ts';
 import type { CredentialStore, StoreChange } from '../../src/store/store.ts';
 import type { KvRecords } from '../../src/store/vault/kv.ts';
+import { errorOfReply } from '../../src/vault/client.ts';
 import { policyText } from '../../src/vault/policy.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { suite } from '../helpers/suite.ts';
@@ -67,6 +68,14 @@ async function all(store: CredentialStore): Promise<CredentialRecord[]> {
 function freshKey(): Pick<CredentialRecord, 'lookup' | 'hash' | 'pepper'> {
   const { lookup, hash, pepper } = issuedRecord();
   return { lookup, hash, pepper };
+}
+
+/** How many there are in this as JSON, names of fields included. */
+function stringsIn(value: unknown): number {
+  if (typeof value === 'string') return 1;
+  if (typeof value !== 'object' || value === null) return 0;
+  const names = Array.isArray(value) ? 0 : Object.keys(value).length;
+  return Object.values(value).reduce<number>((sum, item) => sum + stringsIn(item), names);
 }
 
 interface Scenario {
@@ -299,6 +308,77 @@ on('follows when more has changed than is listed', async (fixture) => {
   assert.ok(size < 60_000, `what is read twice a second is small again: ${size} bytes`);
 });
 
+on(
+  'takes as many changes as are listed, each written in few strings: OpenBao takes 1000 in a request',
+  async (fixture) => {
+    const kv = fixture.kv();
+    const sent: unknown[] = [];
+    const store = fixture.unopened({
+      ...BY_HAND,
+      records: () => ({
+        ...through(kv, (work) => work()),
+        write: (path, data, expected) => {
+          sent.push({ options: { cas: expected }, data });
+          return kv.write(path, data, expected);
+        },
+      }),
+    });
+    await store.open();
+    const [first, ...others] = Array.from({ length: 256 }, () => issuedRecord());
+    assert.ok(first);
+    await store.insert([first, ...others]);
+    for (let version = 1; version <= 220; version += 1) {
+      assert.is((await store.update(first.id, { name: `n${version}` })).version, version + 1);
+    }
+    assert.ok(sent.length > 450);
+    const most = Math.max(...sent.map(stringsIn));
+    assert.ok(most < 200, `${most} strings in one request`);
+    assert.equal(await all(await fixture.another()), await all(store));
+  },
+);
+
+on('a change that Vault refuses as it is, is not tried again, and not in doubt', async (fixture) => {
+  const kv = fixture.kv();
+  let attempts = 0;
+  const store = fixture.unopened({
+    ...BY_HAND,
+    records: () => ({
+      ...through(kv, (work) => work()),
+      write: () => {
+        attempts += 1;
+        const body = {
+          errors: ['refused JSON input due to high complexity: exceeded maximum number of strings'],
+        };
+        throw errorOfReply({ status: 400, body, retryAfterMs: undefined }, 'http://vault');
+      },
+    }),
+  });
+  await store.open();
+  const error = await rejection('HKA_STORE_UNAVAILABLE', store.insert([issuedRecord()]));
+  assert.match(error.message, /answered 400 \(refused JSON input due to high complexity\)$/);
+  assert.is(attempts, 1);
+});
+
+on('reads a list of changes as the first format had it', async (fixture) => {
+  const record = issuedRecord();
+  await fixture.store.insert([record]);
+  const kv = fixture.kv();
+  const journal = await kv.read('changes');
+  assert.ok(journal?.data);
+  const { sequence, recent, intent } = journal.data;
+  const lists = {
+    recent: JSON.parse(String(recent)) as object[],
+    intent: JSON.parse(String(intent)) as object[],
+  };
+  await kv.remove(`credentials/${record.id}.1`);
+  await kv.write('changes', { format: 1, sequence, ...lists }, journal.version);
+  const store = await fixture.another();
+  assert.equal(await all(store), [record], 'from its intent');
+  const next = issuedRecord();
+  await store.insert([next]);
+  assert.equal(await all(await fixture.another()), byId([record, next]));
+});
+
 on('refuses what is too large for one entry, and makes the changes beside it', async (fixture) => {
   const large = Array.from({ length: 600 }, () =>
     issuedRecord({ name: 'n'.repeat(200), tags: ['t'.repeat(60)] }),
@@ -486,7 +566,7 @@ on('a gateway that uses an earlier version of a malformed entry acknowledges not
   assert.ok(journal?.data && good?.data);
   await kv.write(`credentials/${name}`, { sequence: 2, credential: 'damaged' }, good.version);
   const change = { sequence: 2, by: 'hand', added: false, entries: [name] };
-  const recent = [...(journal.data['recent'] as object[]), change];
+  const recent = [...(JSON.parse(String(journal.data['recent'])) as object[]), change];
   await kv.write('changes', { ...journal.data, sequence: 2, recent, intent: [] }, journal.version);
   await eventually('it is refused', () => fixture.store.health().problem !== undefined);
   const { acknowledgements } = fixture.store;
@@ -530,7 +610,7 @@ on('keeps the last good version of a malformed entry until it is mended', async 
   const journal = await kv.read('changes');
   assert.ok(journal?.data);
   const change = { sequence: 3, by: 'hand', added: false, entries: [name] };
-  const recent = [...(journal.data['recent'] as object[]), change];
+  const recent = [...(JSON.parse(String(journal.data['recent'])) as object[]), change];
   await kv.write('changes', { ...journal.data, sequence: 3, recent, intent: [] }, journal.version);
 
   await eventually('it is refused', () => fixture.store.health().problem !== undefined);

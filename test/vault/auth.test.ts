@@ -18,7 +18,13 @@ import { createVault, type Vault, type VaultConfig } from '../../src/vault/vault
 import { eventually } from '../helpers/eventually.ts';
 import { startFaultProxy, type FaultProxy } from '../helpers/fault-proxy.ts';
 import { suite } from '../helpers/suite.ts';
-import { startVault, vaultAbsence, vaultPluginsAbsence, type VaultServer } from '../helpers/vault-server.ts';
+import {
+  kubernetesLogin,
+  startVault,
+  vaultAbsence,
+  vaultPluginsAbsence,
+  type VaultServer,
+} from '../helpers/vault-server.ts';
 import {
   createAuthority,
   createJwtIssuer,
@@ -93,11 +99,13 @@ test.before(async () => {
   });
   if (vaultPluginsAbsence() !== undefined) return;
   reviewer = await startTokenReviewer((jwt) => !jwt.endsWith('revoked'));
-  await plain.root('POST', 'sys/auth/kubernetes', { type: 'vault-plugin-auth-kubernetes' });
+  await plain.root('POST', 'sys/auth/kubernetes', { type: kubernetesLogin() });
   await plain.root('POST', 'auth/kubernetes/config', {
     kubernetes_host: reviewer.address,
     token_reviewer_jwt: issuer.issue({ sub: 'reviewer' }),
     disable_local_ca_jwt: true,
+    // OpenBao wants one with that, plain HTTP or not.
+    kubernetes_ca_cert: authority.ca,
   });
   await plain.root('POST', 'auth/kubernetes/role/gateway', {
     bound_service_account_names: ['gateway'],

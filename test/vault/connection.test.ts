@@ -12,7 +12,12 @@ import { VaultTransport } from '../../src/vault/transport.ts';
 import { createVault, parseProxy, type Vault, type VaultConfig } from '../../src/vault/vault.ts';
 import { startFaultProxy, type FaultProxy } from '../helpers/fault-proxy.ts';
 import { suite } from '../helpers/suite.ts';
-import { startVault, vaultAbsence, type VaultServer } from '../helpers/vault-server.ts';
+import {
+  ignoredNamespacesAbsence,
+  startVault,
+  vaultAbsence,
+  type VaultServer,
+} from '../helpers/vault-server.ts';
 import { createAuthority, type CertificateAuthority } from './credentials.ts';
 import {
   canary,
@@ -86,7 +91,9 @@ async function portOf(server: Server | ReturnType<typeof createServer>): Promise
   return (server.address() as AddressInfo).port;
 }
 
-// Namespaces. Vault Community takes the header and ignores it, so what is sent is what can be seen.
+// Namespaces. Vault Community takes the header and ignores it, so what is sent is what can be seen; namespaces.test.ts has real ones.
+
+const ignoringNamespaces = test.needing(ignoredNamespacesAbsence());
 
 async function namespacesSent(
   namespace: string | undefined,
@@ -111,7 +118,7 @@ async function namespacesSent(
   );
 }
 
-withVault('log-in and secrets may have namespaces of their own', async () => {
+ignoringNamespaces('log-in and secrets may have namespaces of their own', async () => {
   assert.equal(await namespacesSent('team/apps', 'infra'), {
     'auth/approle': 'infra',
     'sys/internal': 'team/apps',
@@ -120,7 +127,7 @@ withVault('log-in and secrets may have namespaces of their own', async () => {
   });
 });
 
-withVault('one namespace counts for both, none for neither, and a log-in may leave it', async () => {
+ignoringNamespaces('one namespace counts for both, none for neither, and a log-in may leave it', async () => {
   const sent = (secrets: string | undefined, login: string | undefined): object => ({
     'auth/approle': login,
     'sys/internal': secrets,

@@ -3,9 +3,9 @@
  * time by the same clock: what it refuses, a real one would have refused at that moment.
  */
 import * as assert from 'uvu/assert';
-import { HkaError } from '../../src/lib/errors.ts';
+import type { HkaError } from '../../src/lib/errors.ts';
 import { grantOf, type LoginMethod } from '../../src/vault/auth/method.ts';
-import type { VaultBody, VaultCalls } from '../../src/vault/client.ts';
+import { errorOfReply, type VaultBody, type VaultCalls } from '../../src/vault/client.ts';
 import { VaultSession } from '../../src/vault/session.ts';
 import { systemTimers } from '../../src/vault/timers.ts';
 import { suite } from '../helpers/suite.ts';
@@ -15,8 +15,18 @@ const test = suite("the life of Vault's token");
 
 const HOUR_S = 3600;
 const DAY_S = 24 * HOUR_S;
-/** What is left of a token whose owner has not been told yet that it is over. */
-const UNANSWERED = { status: 403, phrases: ['invalid token'] };
+/** How a token that has ended is refused, whatever it asks for. */
+const REFUSALS = {
+  'Vault 1.21': '2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n',
+  // And Vault's, where the token is bound to another address, or its entity is disabled.
+  OpenBao: 'permission denied',
+} as const;
+/** How a token that lives is refused what its policy forbids; both say it so. */
+const FORBIDDEN = '1 error occurred:\n\t* permission denied\n\n';
+
+function refusal(text: string): HkaError {
+  return errorOfReply({ status: 403, body: { errors: [text] }, retryAfterMs: undefined }, 'http://vault');
+}
 
 interface TokenRules {
   /** Seconds; 0 for a token that never expires. */
@@ -31,6 +41,8 @@ class TokenVault implements VaultCalls {
   readonly place = 'a stand-in';
   readonly calls = { login: 0, renew: 0, revoke: 0, refused: 0 };
   rules: TokenRules;
+  /** What it says to a token that looks itself up. */
+  refuses: string = REFUSALS['Vault 1.21'];
   readonly #time: ManualTime;
   readonly #tokens = new Map<string, { bornAt: number; endsAt: number }>();
   #made = 0;
@@ -50,9 +62,7 @@ class TokenVault implements VaultCalls {
   }
 
   read(): Promise<VaultBody> {
-    return Promise.reject(
-      new HkaError('HKA_VAULT_FORBIDDEN', 'nothing may be read', { details: UNANSWERED }),
-    );
+    return Promise.reject(refusal(this.refuses));
   }
 
   write(
@@ -81,7 +91,7 @@ class TokenVault implements VaultCalls {
     const found = this.#tokens.get(token ?? '');
     if (token === undefined || found === undefined || !this.isAlive(token)) {
       this.calls.refused += 1;
-      throw new HkaError('HKA_VAULT_FORBIDDEN', 'answered 403 (invalid token)', { details: UNANSWERED });
+      throw refusal(REFUSALS['Vault 1.21']);
     }
     found.endsAt = this.#endOf(found.bornAt);
     return this.#answer(token);
@@ -220,27 +230,64 @@ test('less than a minute before its end a token is not used, of a short one less
   }
 });
 
-test('a token that its owner has revoked is replaced once, for all that use it', async () => {
-  const { vault, session } = await begin({ ttl: HOUR_S });
-  vault.killAll();
-  const used = await Promise.all(
-    Array.from({ length: 30 }, () =>
+for (const [server, text] of Object.entries(REFUSALS)) {
+  test(`a token that its owner has revoked is replaced once, for all that use it (${server})`, async () => {
+    const { vault, session } = await begin({ ttl: HOUR_S });
+    vault.refuses = text;
+    const use = (): Promise<string> =>
       session.run((token) => {
         if (vault.isAlive(token.reveal())) return Promise.resolve(token.reveal());
-        return Promise.reject(new HkaError('HKA_VAULT_FORBIDDEN', '403', { details: UNANSWERED }));
-      }),
-    ),
-  );
-  assert.equal([...new Set(used)], ['token-2']);
-  assert.is(vault.calls.login, 2);
+        return Promise.reject(refusal(text));
+      });
+    for (const next of ['token-1', 'token-2', 'token-3']) {
+      assert.equal([...new Set(await Promise.all(Array.from({ length: 30 }, use)))], [next]);
+      vault.killAll();
+    }
+    assert.is(vault.calls.login, 3);
+    await session.close();
+  });
+
+  test(`one that gives only dead tokens is asked twice for one call, not for ever (${server})`, async () => {
+    const { vault, session } = await begin({ ttl: HOUR_S });
+    await session.run(() => Promise.resolve());
+    vault.refuses = text;
+    assert.is(
+      (await failure(() => session.run(() => Promise.reject(refusal(text))))).code,
+      'HKA_VAULT_FORBIDDEN',
+    );
+    assert.is(vault.calls.login, 2);
+    await session.close();
+  });
+}
+
+test('a path that is forbidden before does not keep a dead token in use (OpenBao)', async () => {
+  const { vault, session, time } = await begin({ ttl: 768 * HOUR_S });
+  vault.refuses = FORBIDDEN;
+  for (let asked = 0; asked < 5; asked += 1) {
+    time.advance(120_000);
+    await failure(() => session.run(() => Promise.reject(refusal(FORBIDDEN))));
+  }
+  const before = vault.calls.login;
+  const use = (): Promise<string> =>
+    session.run((token) => {
+      if (vault.isAlive(token.reveal())) return Promise.resolve(token.reveal());
+      return Promise.reject(refusal(REFUSALS.OpenBao));
+    });
+  await use();
+  vault.killAll();
+  vault.refuses = REFUSALS.OpenBao;
+  await use();
+  assert.is(vault.calls.login, before + 1);
   await session.close();
 });
 
-test('a Vault that gives only dead tokens is asked twice for one call, not for ever', async () => {
-  const { vault, session } = await begin({ ttl: HOUR_S });
-  const refuse = (): Promise<never> =>
-    Promise.reject(new HkaError('HKA_VAULT_FORBIDDEN', '403', { details: UNANSWERED }));
-  assert.is((await failure(() => session.run(refuse))).code, 'HKA_VAULT_FORBIDDEN');
+test('tokens that are refused everything from the start, at another address say, are not fetched again and again', async () => {
+  const { vault, session, time } = await begin({ ttl: HOUR_S });
+  vault.refuses = REFUSALS.OpenBao;
+  for (let asked = 0; asked < 100; asked += 1) {
+    time.advance(1000);
+    await failure(() => session.run(() => Promise.reject(refusal(REFUSALS.OpenBao))));
+  }
   assert.is(vault.calls.login, 2);
   await session.close();
 });

@@ -63,26 +63,52 @@ export function sizeOf(journal: Journal): number {
   return Buffer.byteLength(JSON.stringify(journalData(journal)));
 }
 
-/** As JSON. Undone by {@link parseJournal}. */
+/**
+ * As JSON. Undone by {@link parseJournal}. The two lists are texts: OpenBao takes 1000 strings in a request (each name of a field
+ * is one), which a few dozen credentials or the latest changes alone would exceed.
+ */
 export function journalData({ sequence, recent, intent }: Journal): object {
   return {
-    format: 1,
+    format: 2,
     sequence,
-    recent: recent.map((change) => ({ ...change, entries: change.entries ?? null })),
-    intent: intent.map((entry) => ({ entry: entry.name, ...entryData(entry) })),
+    by: recent.at(-1)?.by ?? null,
+    recent: JSON.stringify(recent.map((change) => ({ ...change, entries: change.entries ?? null }))),
+    intent: JSON.stringify(intent.map((entry) => ({ entry: entry.name, ...entryData(entry) }))),
   };
+}
+
+/** Whether `data` is of the same last change, told before it is parsed: it is read twice a second, and mostly so. */
+export function isJournalOf({ sequence, recent }: Journal, data: Readonly<Record<string, unknown>>): boolean {
+  return data['format'] === 2 && data['sequence'] === sequence && data['by'] === (recent.at(-1)?.by ?? null);
 }
 
 /** Throws HKA_STORE_CORRUPT. */
 export function parseJournal(data: Readonly<Record<string, unknown>>, checkHash: CheckHash): Journal {
-  const { format, sequence, recent, intent } = data;
-  if (format !== 1) throw malformed('has another format than 1: is this program older than the store?');
+  const { format, sequence } = data;
+  // Format 1 had its lists as they are, as somebody may have who puts one right by hand.
+  if (format !== 1 && format !== 2) {
+    throw malformed('has another format than 1 and 2: is this program older than the store?');
+  }
   if (!isCount(sequence)) throw malformed('has no sequence');
-  if (!Array.isArray(recent) || !Array.isArray(intent)) throw malformed('lacks recent or intent');
+  const recent = listOf(data['recent']);
+  const intent = listOf(data['intent']);
+  if (recent === undefined || intent === undefined) throw malformed('lacks recent or intent');
   const changes = recent.map(parseChange);
   const gap = changes.some((change, at) => change.sequence !== sequence - changes.length + 1 + at);
   if (gap) throw malformed('lists changes that do not follow on each other');
   return { sequence, recent: changes, intent: intent.map((item) => parseIntent(item, sequence, checkHash)) };
+}
+
+function listOf(value: unknown): readonly unknown[] | undefined {
+  let list = value;
+  if (typeof value === 'string') {
+    try {
+      list = JSON.parse(value);
+    } catch {
+      return undefined;
+    }
+  }
+  return Array.isArray(list) ? (list as unknown[]) : undefined;
 }
 
 function parseChange(value: unknown): ListedChange {

@@ -20,10 +20,11 @@ import type { CheckHash } from '../file/format.ts';
 import { difference, Snapshot } from '../file/snapshot.ts';
 import { publicIdsOf, type CredentialRecord } from '../record.ts';
 import type { StoreChange } from '../store.ts';
-import { CREDENTIALS, entryData, idOf, isRecord, parseEntry, sequenceOf, type Entry } from './entries.ts';
+import { CREDENTIALS, entryData, idOf, parseEntry, sequenceOf, type Entry } from './entries.ts';
 import {
   CHANGES,
   EMPTY_JOURNAL,
+  isJournalOf,
   journalData,
   LASTING_INTENT_BYTES,
   parseJournal,
@@ -252,7 +253,7 @@ export class Mirror {
     }
     const { data, version } = found;
     // Versions alone are no proof: they begin again when an entry was deleted and made anew.
-    if (version === base.version && isUnchanged(data, base.journal))
+    if (version === base.version && isJournalOf(base.journal, data))
       return { journal: base.journal, version };
     return { journal: parseJournal(data, checkHash), version };
   }
@@ -466,12 +467,4 @@ function lastBy(journal: Journal): string | undefined {
 /** Whether both are of the same last change. */
 function isSame(a: Journal, b: Journal): boolean {
   return a.sequence === b.sequence && lastBy(a) === lastBy(b);
-}
-
-/** The same, told from the entry before it is parsed: twice a second, and mostly so. */
-function isUnchanged(data: Readonly<Record<string, unknown>>, known: Journal): boolean {
-  const { sequence, recent } = data;
-  if (sequence !== known.sequence || !Array.isArray(recent)) return false;
-  const last: unknown = recent.at(-1);
-  return isRecord(last) && last['by'] === lastBy(known);
 }

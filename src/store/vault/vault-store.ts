@@ -496,7 +496,9 @@ function differences(
 /** Whether Vault may have done what it did not confirm. */
 function mayHaveArrived(error: unknown): boolean {
   if (!isHkaError(error)) return false;
-  const { code } = error;
+  const { code, details } = error;
+  // Told so by Vault, about the request as such.
+  if (details['status'] === 400 || details['status'] === 413) return false;
   return code === 'HKA_VAULT_UNAVAILABLE' || code === 'HKA_VAULT_TIMEOUT' || code === 'HKA_VAULT_MALFORMED';
 }
 
