@@ -6,10 +6,17 @@
  * several events wait at a time, there is always something to do, and looking would only take time from Kong.
  */
 
-/** How long the next bytes are looked for. A process wakes up in a few dozen microseconds, on a virtual machine in more. */
-const LOOK_MS = 0.15;
+/**
+ * How long the next bytes are looked for. A process wakes up in a few dozen microseconds, on a virtual machine in more. Between
+ * an event and the next one of the same client lie its upstream's answer and its own next request, on slow machines 0.2 ms.
+ */
+const LOOK_MS = { reply: 0.15, event: 0.4 } as const;
 /** Events that wait for Kong at once from which on they are many. */
 const MANY = 2;
+/** A look that comes so long after the one before, with nothing done in between: another process was given the core. */
+const TAKEN_MS = 1;
+/** How long it is left to others then. */
+const REST_MS = 50;
 /** Weight of the last time in what is to be expected. */
 const NEWEST = 1 / 16;
 
@@ -23,9 +30,10 @@ export class Pacing {
   /** How often (0 to 1) bytes came while not many events waited. */
   #alone = 1;
   #scheduled = false;
+  #restsUntil = 0;
   /** Whether an event waited for Kong when bytes came last. */
   #waited = false;
-  /** How often (0 to 1) the next bytes came within LOOK_MS: replies, events. */
+  /** How often (0 to 1) the next bytes came in time: replies, events. */
   readonly #soon = { reply: 1, event: 0 };
 
   /** `now` in milliseconds; `schedule` calls back after the next look for bytes that doesn't sleep. */
@@ -45,19 +53,24 @@ export class Pacing {
   /** Called whenever bytes have come, and what they ask for has been done. */
   active(): void {
     const now = this.#now();
-    const kind = this.#waited ? 'reply' : 'event';
-    const soon = now - this.#lastAt < LOOK_MS ? 1 : 0;
+    const kind = this.#kind;
+    const soon = now - this.#lastAt < LOOK_MS[kind] ? 1 : 0;
     this.#soon[kind] += (soon - this.#soon[kind]) * NEWEST;
     this.#alone += ((this.#waiting < MANY ? 1 : 0) - this.#alone) * NEWEST;
     this.#lastAt = now;
     this.#waited = this.#waiting > 0;
-    if (this.#scheduled || !this.#isWorthIt) return;
+    if (this.#scheduled || now < this.#restsUntil || !this.#isWorthIt) return;
     this.#scheduled = true;
     this.#schedule(this.#look);
   }
 
+  /** What is expected next. */
+  get #kind(): 'reply' | 'event' {
+    return this.#waited ? 'reply' : 'event';
+  }
+
   get #isWorthIt(): boolean {
-    return this.#waiting < MANY && this.#alone > 0.75 && this.#soon[this.#waited ? 'reply' : 'event'] > 0.5;
+    return this.#waiting < MANY && this.#alone > 0.75 && this.#soon[this.#kind] > 0.5;
   }
 
   /** Time spent looking for nothing, in milliseconds: this process could have slept instead. */
@@ -67,9 +80,10 @@ export class Pacing {
 
   readonly #look = (): void => {
     const now = this.#now();
-    if (this.#lookedAt > this.#lastAt) this.#idleMs += Math.min(now - this.#lookedAt, LOOK_MS);
+    if (this.#lookedAt > this.#lastAt) this.#idleMs += Math.min(now - this.#lookedAt, LOOK_MS[this.#kind]);
+    if (now - Math.max(this.#lookedAt, this.#lastAt) > TAKEN_MS) this.#restsUntil = now + REST_MS;
     this.#lookedAt = now;
-    if (this.#isWorthIt && now - this.#lastAt < LOOK_MS) this.#schedule(this.#look);
+    if (this.#isWorthIt && now - this.#lastAt < LOOK_MS[this.#kind]) this.#schedule(this.#look);
     else this.#scheduled = false;
   };
 }

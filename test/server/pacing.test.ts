@@ -35,6 +35,14 @@ class Process {
     }
   }
 
+  /** Another process has the core for a while; then comes the look that was due. */
+  loseCore(ms: number): void {
+    this.now += ms;
+    const next = this.#next;
+    this.#next = undefined;
+    next?.();
+  }
+
   /** An event: bytes come, replies come after `replyMs`. */
   event(replyMs: number): void {
     this.pacing.countWaiting(1);
@@ -88,6 +96,22 @@ test('the next event is looked for only where events come one right after anothe
   calm.pass(0.05);
   assert.ok(busy.looking);
   assert.not.ok(calm.looking);
+});
+
+test('where another process needs the core, it is left to it for a while', () => {
+  const process = new Process();
+  process.pacing.countWaiting(1);
+  process.pacing.active();
+  process.loseCore(3);
+  assert.not.ok(process.looking);
+  process.pacing.countWaiting(-1);
+  process.pacing.active();
+  process.event(0.03);
+  assert.not.ok(process.looking);
+  process.pass(100);
+  process.pacing.countWaiting(1);
+  process.pacing.active();
+  assert.ok(process.looking);
 });
 
 test('while several events wait, nothing is looked for', () => {
