@@ -63,6 +63,10 @@ argon2:
 #   listen: 127.0.0.1:8101
 #   tokens: []   # \`hashed-key-auth admin-token create\` prints an entry
 
+# Prometheus' metrics, /live and /ready of \`serve\`, which \`hashed-key-auth health\` asks too. See docs/operations.md.
+# metrics:
+#   listen: 127.0.0.1:9464
+
 log:
   level: info
 `;
