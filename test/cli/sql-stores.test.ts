@@ -245,6 +245,86 @@ for (const [how, workers] of [
   );
 }
 
+withPostgres(
+  'killed under load, three times: what was acknowledged stays, and nobody else gets in',
+  async () => {
+    const server = await startPostgres();
+    try {
+      await usePostgres(server);
+      installation.configure([
+        'cache: {ttl_seconds: 1, max_stale_seconds: 2}',
+        // Foreign keys are shown again and again.
+        'throttle: {enabled: false}',
+      ]);
+      const good = [await installation.issue('alice')];
+      const revoked: { readonly key: string; readonly at: number }[] = [];
+      await installation.serve();
+      const wrong = new Set<string>();
+      const seen = { reads: 0, unavailable: 0, issued: 0, revoked: 0 };
+      let running = true;
+      const write = async (): Promise<void> => {
+        while (running) {
+          // Without an answer it is not known whether there is a key: nobody has it.
+          const made = await installation.issue('alice').catch(() => undefined);
+          if (made === undefined) continue;
+          good.push(made);
+          seen.issued += 1;
+          const old = good.length > 4 ? good.shift() : undefined;
+          if (old === undefined) continue;
+          const { status } = await installation.run(['keys', 'revoke', old.id, '--reason', 'test']);
+          if (status !== 0) continue;
+          revoked.push({ key: old.key, at: performance.now() });
+          seen.revoked += 1;
+        }
+      };
+      const read = async (): Promise<void> => {
+        for (let at = 0; running; at += 1) {
+          const mine = good.at(-1)?.key ?? '';
+          const former = revoked[at % Math.max(1, revoked.length)];
+          const began = performance.now();
+          const told = await Promise.all(
+            [mine, mistyped(mine), former?.key].map((key) => outcome(key ?? '')),
+          );
+          const [own, foreign, ended] = told;
+          seen.reads += 1;
+          if (told.includes('503')) seen.unavailable += 1;
+          if (own !== 'admitted' && own !== '503') wrong.add(`a good key: ${own}`);
+          if (foreign !== '401' && foreign !== '503') wrong.add(`a foreign key: ${foreign}`);
+          // As long as both settings allow, and a little more: the gateway can't be told while there is no database.
+          if (former !== undefined && began - former.at > 6000 && ended === 'admitted')
+            wrong.add('a revoked key');
+        }
+      };
+      const load = Promise.all([write(), read(), read()]);
+      const more = async (what: keyof typeof seen, count: number): Promise<void> => {
+        const enough = seen[what] + count;
+        await eventually(`${count} more: ${what}`, () => seen[what] >= enough, 60_000);
+      };
+      try {
+        for (let round = 0; round < 3; round += 1) {
+          await more('revoked', 2);
+          await more('reads', 10);
+          await server.kill('SIGKILL');
+          await more('unavailable', 5);
+          await server.restart();
+        }
+        await more('revoked', 2);
+      } finally {
+        running = false;
+        await load;
+      }
+      assert.equal([...wrong], []);
+      await eventually('every key that was handed out is good', async () => {
+        const told = await Promise.all(good.map(({ key }) => outcome(key)));
+        return told.every((one) => one === 'admitted');
+      });
+      for (const { key } of revoked) assert.is(await outcome(key), '401');
+    } finally {
+      await server.stop();
+    }
+  },
+);
+
 withPostgres('an outage that lasts longer than cache.max_stale_seconds ends every key', async () => {
   const server = await startPostgres();
   try {
