@@ -39,6 +39,9 @@ const POLICY_AGE_MS = 60_000;
 /** After a log-in for the sake of a policy that changed nothing, the next one waits for so long, and twice as long each time. */
 const VAIN_BASE_MS = 15 * 60_000;
 const VAIN_MAX_MS = 4 * 3_600_000;
+/** So many tokens that were refused without a word why are replaced at once; each further one has so long, and twice as long. */
+const BARE_AT_ONCE = 3;
+const BARE_BASE_MS = 60_000;
 const REVOKE_TIMEOUT_MS = 1000;
 
 interface LiveGrant extends Grant {
@@ -93,6 +96,8 @@ export class VaultSession {
   #refusals = 0;
   /** Set while new tokens have not been allowed what the old one was not. */
   #vain: { readonly attempts: number; readonly retryAt: number } | undefined;
+  /** When a token was last replaced that was refused without a word why, and how often of late. */
+  #bare: { readonly at: number; readonly attempts: number } | undefined;
   #cancel: Cancel = () => undefined;
   /** Former tokens that are going to be revoked, and how to keep that from happening by itself. */
   readonly #retiring = new Map<LiveGrant, Cancel>();
@@ -221,6 +226,7 @@ export class VaultSession {
       }
       return await this.#live();
     }
+    if (state === 'refused') return await this.#replaceRefused(refused);
     const now = clock.now();
     const ageMs = now - refused.loggedInAt;
     if (!this.#mayTry() || now < (this.#vain?.retryAt ?? -Infinity)) return undefined;
@@ -235,8 +241,27 @@ export class VaultSession {
     return await this.#logIn().catch(() => undefined);
   }
 
+  /**
+   * For a token that was refused without a word why. It may live all the same, and be refused on one of several ways to Vault
+   * alone: so it is given up only for another one that is there, and that not each time.
+   */
+  async #replaceRefused(refused: LiveGrant): Promise<LiveGrant | undefined> {
+    // Others were refused too, and asked sooner.
+    if (this.#grant?.token !== refused.token) return await this.#live();
+    if (this.#login !== undefined) return await this.#login;
+    const now = this.#deps.clock.now();
+    const { at, attempts } = this.#bare ?? { at: -Infinity, attempts: 0 };
+    const further = attempts - BARE_AT_ONCE;
+    const pauseMs = further < 0 ? 0 : Math.min(VAIN_MAX_MS, BARE_BASE_MS * 2 ** further);
+    if (now - at < pauseMs || !this.#mayTry()) return undefined;
+    this.#bare = { at: now, attempts: now - at > VAIN_MAX_MS ? 1 : attempts + 1 };
+    const fresh = await this.#logIn();
+    if (!fresh.token.equals(refused.token)) this.#deps.onLost?.();
+    return fresh;
+  }
+
   /** Vault 1.21 says `invalid token`; OpenBao and others answer a bare 403, and then the token has to be asked about. */
-  async #stateOf(grant: LiveGrant, error: HkaError): Promise<'dead' | 'alive' | 'unknown'> {
+  async #stateOf(grant: LiveGrant, error: HkaError): Promise<'dead' | 'refused' | 'alive' | 'unknown'> {
     if (says(error, 'invalid token')) return 'dead';
     try {
       await this.#deps.client.read('auth/token/lookup-self', { token: grant.token });
@@ -244,9 +269,9 @@ export class VaultSession {
     } catch (lookup) {
       if (!isHkaError(lookup) || lookup.code !== 'HKA_VAULT_FORBIDDEN') throw lookup;
       if (says(lookup, 'invalid token')) return 'dead';
-      // Refused whatever it asks for, after it was allowed something: it has ended. One that never was of use may be bound to
-      // another address, and so would be the next, and the next.
-      if (isAboutToken(lookup) && this.#proven.has(grant.token)) return 'dead';
+      // Refused whatever it asks for, after it was allowed something: it has ended, most likely. One that never was of use may be
+      // bound to another address, and so would be the next, and the next.
+      if (isAboutToken(error) && isAboutToken(lookup) && this.#proven.has(grant.token)) return 'refused';
       // It may also be alive, and not allowed to look itself up.
       return 'unknown';
     }

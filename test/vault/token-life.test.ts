@@ -43,6 +43,8 @@ class TokenVault implements VaultCalls {
   rules: TokenRules;
   /** What it says to a token that looks itself up. */
   refuses: string = REFUSALS['Vault 1.21'];
+  /** Whether it lets nobody log in. */
+  isClosed = false;
   readonly #time: ManualTime;
   readonly #tokens = new Map<string, { bornAt: number; endsAt: number }>();
   #made = 0;
@@ -76,6 +78,7 @@ class TokenVault implements VaultCalls {
   #write(path: string, token: string | undefined): VaultBody {
     if (path === 'auth/stand-in/login') {
       this.calls.login += 1;
+      if (this.isClosed) throw refusal(FORBIDDEN);
       this.#made += 1;
       const id = `token-${this.#made}`;
       const now = this.#time.now();
@@ -289,6 +292,36 @@ test('tokens that are refused everything from the start, at another address say,
     await failure(() => session.run(() => Promise.reject(refusal(REFUSALS.OpenBao))));
   }
   assert.is(vault.calls.login, 2);
+  await session.close();
+});
+
+test('a token that is refused on one of two ways to Vault is not replaced each time', async () => {
+  const { vault, session, time } = await begin({ ttl: HOUR_S });
+  vault.refuses = REFUSALS.OpenBao;
+  for (let asked = 0; asked < 200; asked += 1) {
+    time.advance(10);
+    const refused = asked % 2 === 1;
+    await session
+      .run(() => (refused ? Promise.reject(refusal(REFUSALS.OpenBao)) : Promise.resolve()))
+      .catch(() => undefined);
+  }
+  // Once to begin with.
+  assert.is(vault.calls.login, 4);
+  time.advance(61_000);
+  for (let asked = 0; asked < 10; asked += 1)
+    await session.run(() => Promise.reject(refusal(REFUSALS.OpenBao))).catch(() => undefined);
+  assert.is(vault.calls.login, 5);
+  await session.close();
+});
+
+test('and is not given up where no other can be had', async () => {
+  const { vault, session, time } = await begin({ ttl: HOUR_S });
+  await session.run(() => Promise.resolve());
+  vault.refuses = REFUSALS.OpenBao;
+  vault.isClosed = true;
+  time.advance(1000);
+  await failure(() => session.run(() => Promise.reject(refusal(REFUSALS.OpenBao))));
+  assert.is(await session.run((token) => Promise.resolve(token.reveal())), 'token-1');
   await session.close();
 });
 
