@@ -10,9 +10,13 @@ let statusOfLoss = 0;
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error) => {
     if (error.code !== 'EPIPE' && statusOfLoss !== 1 && stream === process.stdout) {
+      const message =
+        `can't write the output: ${error.message}. What was asked for may be done all the same. ` +
+        'If a key was to be shown, it is lost: `keys list` shows its id, `keys rotate` makes another one';
       process.stderr.write(
-        `error: can't write the output: ${error.message}. What was asked for may be done all the same. ` +
-          'A key that was to be shown is lost: make another one with `keys rotate`\n',
+        process.argv.includes('--json')
+          ? `${JSON.stringify({ error: { code: 'HKA_INTERNAL', message } })}\n`
+          : `error: ${message}\n`,
       );
     }
     statusOfLoss = error.code === 'EPIPE' ? statusOfLoss || 141 : 1;

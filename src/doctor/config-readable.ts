@@ -23,7 +23,11 @@ function filesOf({ file, store }: Config): readonly string[] {
   return [file, ...(store.path === undefined ? [] : [store.path])];
 }
 
-/** Not where it is not there: other checks tell of that. */
+/** Not where it is not there, or in a folder that is closed: other checks tell of that. */
 function othersMayWrite(file: string): boolean {
-  return ((statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & OTHERS_WRITE) !== 0;
+  try {
+    return (statSync(file).mode & OTHERS_WRITE) !== 0;
+  } catch {
+    return false;
+  }
 }

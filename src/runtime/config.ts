@@ -63,14 +63,17 @@ export function loadConfig(file: string, leeway: ConfigLeeway = {}): Config {
 export function parseConfig(text: string, file: string, leeway: ConfigLeeway = {}): Config {
   const document = parseYaml(text, { subject: file, code: 'HKA_CONFIG_INVALID' });
   const raw = (document ?? {}) as ServerConfig;
-  noTokensIsAnEmptyList(raw);
+  if (leeway.withoutTokens === true) noTokensIsAnEmptyList(raw);
   const violations = violationsOf(serverConfigSchema, raw);
   if (violations.length === 0 || typeof raw === 'object') violations.push(...crossChecks(raw, leeway));
   throwViolations(file, violations);
   return withAbsolutePaths(camelize(raw), file);
 }
 
-/** `tokens:` with nothing below it is what is left where the last entry was deleted: it has to take that token away. */
+/**
+ * `tokens:` with nothing below it is what is left where the last entry was deleted: it has to take that token away. A start is
+ * refused with it: without tokens everybody who can open the Unix socket would be an admin.
+ */
 function noTokensIsAnEmptyList(raw: unknown): void {
   const admin = (raw as { readonly admin?: { tokens?: unknown } | null }).admin;
   if (typeof admin === 'object' && admin !== null && admin.tokens === null) admin.tokens = [];

@@ -259,6 +259,14 @@ test('the first token is made under a configuration that wants one already; take
   assert.match(admin.output(), 'no admin token is left');
 });
 
+test('a list of tokens that was emptied by deleting its lines starts no service that takes everybody for an admin', async () => {
+  const before = readFileSync(installation.config, 'utf8');
+  writeFileSync(installation.config, `${before}admin:\n  listen: unix:admin.sock\n  tokens:\n`);
+  const refused = await installation.run(['config', 'check']);
+  assert.is(refused.status, 4);
+  assert.match(refused.stderr, 'admin.tokens');
+});
+
 test('--json gives token and entry for programs', async () => {
   const made = await installation.run([
     'admin-token',

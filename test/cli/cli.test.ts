@@ -61,14 +61,18 @@ test('output that can not be written is told without a stack, and what to do abo
   const own = await install();
   const full = openSync('/dev/full', 'w');
   try {
-    const args = [CLI, 'keys', 'create', '--consumer', 'alice', '--config', own.config];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', full, 'pipe'] });
-    let stderr = '';
-    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    const status = await new Promise((done) => child.once('close', done));
-    assert.is(status, 1);
-    assert.match(stderr, /can't write the output: ENOSPC.*keys rotate/);
-    assert.not.match(stderr, /\n\s+at /);
+    for (const more of [[], ['--json']]) {
+      const args = [CLI, 'keys', 'create', '--consumer', 'alice', '--config', own.config, ...more];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', full, 'pipe'] });
+      let stderr = '';
+      child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+      const status = await new Promise((done) => child.once('close', done));
+      assert.is(status, 1);
+      const told =
+        more.length === 0 ? stderr : (JSON.parse(stderr) as { error: { message: string } }).error.message;
+      assert.match(told, /can't write the output: ENOSPC.*keys rotate/);
+      assert.not.match(stderr, /\n\s+at /);
+    }
   } finally {
     closeSync(full);
     await own.dispose();

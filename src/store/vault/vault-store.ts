@@ -424,7 +424,8 @@ class VaultStore implements CredentialStore {
           return answers;
         }
       } catch (error) {
-        if (!mayHaveArrived(error)) throw error;
+        // An attempt before this one may still arrive.
+        if (!mayHaveArrived(error)) throw uncertain.length > 0 ? inDoubt(error) : error;
         uncertain.push({ by, answers });
       }
       if (performance.now() > until) {
