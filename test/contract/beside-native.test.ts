@@ -56,7 +56,19 @@ const NAMES = [
   ['first', 'Second', 'api_key'],
   [],
 ];
-const CONFIGS: readonly Config[] = Array.from({ length: 40 }, (_, at) => ({
+/** Beside it on the route: nothing, another authenticator (both must succeed, or either), a guard of groups, or both kinds. */
+const BESIDE = [
+  [],
+  [],
+  [{ name: 'basic-auth', config: {} }],
+  [{ name: 'basic-auth', config: { anonymous: 'nobody' } }],
+  [{ name: 'acl', config: { allow: ['staff'] } }],
+  [
+    { name: 'basic-auth', config: { anonymous: 'nobody' } },
+    { name: 'acl', config: { deny: ['guests'] } },
+  ],
+];
+const CONFIGS: readonly Config[] = Array.from({ length: 60 }, (_, at) => ({
   key_names: NAMES[at % NAMES.length] ?? [],
   key_in_header: at < 6 || chance(0.8),
   key_in_query: at < 6 || chance(0.8),
@@ -80,26 +92,33 @@ test.before(async () => {
   ({ key } = await installation.issue(ALICE));
   upstream = await startUpstream();
   await installation.serve();
-  const route = (name: string, plugin: string, config: Config) => ({
+  const route = (name: string, plugin: string, at: number) => ({
     name,
     paths: [`/${name}`],
-    plugins: [{ name: plugin, config: { ...config } }],
+    plugins: [{ name: plugin, config: { ...CONFIGS[at] } }, ...(BESIDE[at % BESIDE.length] ?? [])],
   });
   gateway = await startGateway({
     pluginServers: [installation.pluginServer],
     config: {
       _format_version: '3.0',
       consumers: [
-        { id: ALICE, username: 'alice', custom_id: 'crm-1', keyauth_credentials: [{ key }] },
-        { id: NOBODY, username: 'nobody' },
+        {
+          id: ALICE,
+          username: 'alice',
+          custom_id: 'crm-1',
+          keyauth_credentials: [{ key }],
+          acls: [{ group: 'staff' }],
+        },
+        { username: 'bob', basicauth_credentials: [{ username: 'bob', password: 'secret' }] },
+        { id: NOBODY, username: 'nobody', acls: [{ group: 'guests' }] },
       ],
       services: [
         {
           name: 'echo',
           url: upstream.url,
-          routes: CONFIGS.flatMap((config, at) => [
-            route(`n${at}`, 'key-auth', config),
-            route(`o${at}`, 'hashed-key-auth', config),
+          routes: CONFIGS.flatMap((_config, at) => [
+            route(`n${at}`, 'key-auth', at),
+            route(`o${at}`, 'hashed-key-auth', at),
           ]),
         },
       ],
@@ -204,6 +223,11 @@ function makeCase(): Case {
         'text/*;q=0.5, application/json',
       ]),
     ]);
+  if (chance(0.4))
+    headers.push([
+      'Authorization',
+      `Basic ${Buffer.from(pick(['bob:secret', 'bob:wrong', 'x'])).toString('base64')}`,
+    ]);
   const sent = body(names);
   if (sent !== undefined && chance(0.95)) headers.push(['Content-Type', sent.type]);
   const query = some(3, () => argument(names)).join(pick(['&', '&', '&&']));
@@ -287,7 +311,7 @@ function difference(asked: Case, native: Seen, ours: Seen): string | undefined {
   const untouched = asked.method === 'OPTIONS' && !config.run_on_preflight;
   if (untouched) {
     // Better: what the client claims to be does not pass.
-    if (identityOf(ours.request).length > 0) return 'an identity that nobody has checked';
+    if (ours.request.rawHeaders.includes('spoofed')) return 'an identity that nobody has checked';
     for (const name of IDENTITY) apart.add(name);
   } else if (nativeIdentity.join() !== identityOf(ours.request).join()) {
     return `identity ${nativeIdentity.join()}, ours ${identityOf(ours.request).join()}`;
