@@ -241,6 +241,8 @@ const IN_WORDS: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such socket',
   ECONNREFUSED: 'nothing listens there',
   ECONNRESET: 'it closed the connection; is it the admin service?',
+  // The same, where it did so before all of the request was sent.
+  EPIPE: 'it closed the connection; is it the admin service?',
   EPROTO: 'it does not speak TLS as this does; is it served without?',
   EACCES: 'this user has no right to its socket',
 };
