@@ -1,5 +1,6 @@
 # The plugin server, the admin service and the command line. Kong itself runs from its official image; they share a socket.
-# Node 24 is supported until 2028; the tests run on 20, and most of them on this version (make test-node NODE_VERSION=24.21.0). For production add the digest that your registry has, or take a later one:
+# Node 24 is supported until 2028; the tests run on 20, and most of them on this version (make test-node NODE_VERSION=24.21.0).
+# For production add the digest that your registry has, or take a later one:
 #   docker build --build-arg NODE_IMAGE=node:24.21.0-bookworm-slim@sha256:… .
 ARG NODE_IMAGE=node:24.21.0-bookworm-slim
 

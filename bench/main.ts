@@ -1,7 +1,8 @@
 /**
  * `make bench`. BENCH_JSON=file also writes the figures as JSON; BENCH_ONLY=keys,exchange,gateway,flood,restart,stores,
  * secrets,outages,import picks;
- * BENCH_SUBJECTS is a regular expression for the names in the gateway's tables; BENCH_ROUNDS, BENCH_SECONDS, BENCH_KEYS, BENCH_CREDENTIALS and BENCH_IMPORTS set the size. KONG_BIN names a real Kong.
+ * BENCH_SUBJECTS is a regular expression for the names in the gateway's tables; BENCH_ROUNDS, BENCH_SECONDS, BENCH_KEYS,
+ * BENCH_CREDENTIALS and BENCH_IMPORTS set the size. KONG_BIN names a real Kong.
  */
 import { writeFileSync } from 'node:fs';
 import { benchExchange } from './exchange.ts';

@@ -6,6 +6,10 @@ import type { Place } from './place.ts';
 export const SEVERITIES = ['critical', 'high', 'medium', 'low', 'info'] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
+/** What findings are reported as. */
+export const FORMATS = ['table', 'json', 'sarif'] as const;
+export type Format = (typeof FORMATS)[number];
+
 export interface Hit {
   readonly place: Place;
   /** Where this one is worse or better than the rule's severity says. */

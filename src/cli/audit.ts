@@ -12,7 +12,14 @@ import { readEnvironment } from '../audit/inputs/settings-file.ts';
 import { jsonReport } from '../audit/reporters/json.ts';
 import { sarifReport } from '../audit/reporters/sarif.ts';
 import { tableReport } from '../audit/reporters/table.ts';
-import { isAtLeast, SEVERITIES, type LocatedFinding, type Severity } from '../audit/rule.ts';
+import {
+  FORMATS,
+  isAtLeast,
+  SEVERITIES,
+  type Format,
+  type LocatedFinding,
+  type Severity,
+} from '../audit/rule.ts';
 import { RULES } from '../audit/rules.ts';
 import { audit } from '../audit/run.ts';
 import { VERSION } from '../generated/kong-schema.ts';
@@ -39,8 +46,6 @@ export interface AuditOptions {
   readonly writeBaseline?: string;
 }
 
-const FORMATS = ['table', 'json', 'sarif'] as const;
-type Format = (typeof FORMATS)[number];
 const BROKEN_INPUT = 2;
 
 export async function runAudit(

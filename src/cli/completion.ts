@@ -1,7 +1,7 @@
 /** `completion bash|zsh`: a script for the shell, made from the commands themselves, so that it is never behind them. */
 import type { Command } from 'commander';
 import { ROLES } from '../admin/http/permissions.ts';
-import { SEVERITIES } from '../audit/rule.ts';
+import { FORMATS, SEVERITIES } from '../audit/rule.ts';
 import { kongPlugins } from '../generated/kong-schema.ts';
 import { HkaError } from '../lib/errors.ts';
 import { STATES } from '../store/record.ts';
@@ -14,7 +14,7 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
   'keys list --state': STATES,
   'admin-token create --role': ROLES,
   'vault policy --service': POLICY_SERVICES,
-  'audit --format': ['table', 'json', 'sarif'],
+  'audit --format': FORMATS,
   'audit --fail-on': [...SEVERITIES, 'never'],
 };
 const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {

@@ -16,7 +16,7 @@ import type { Change, MaskedText, SecretsJournal, SentSecret } from './journal.t
 import {
   itemsOf,
   planSecrets,
-  sameItem,
+  hasItem,
   sentBy,
   type Move,
   type PlanOptions,
@@ -204,7 +204,7 @@ export class AdminSecrets implements SecretsControl {
       found !== undefined &&
       (found['enabled'] !== false) === source.enabled &&
       ['route', 'service'].every((field) => idOf(found[field]) === idOf(source.entity[field])) &&
-      itemsOf(config).every((item) => there.some((other) => sameItem(item, other)));
+      itemsOf(config).every((item) => hasItem(there, item));
     if (!sends) throw changedMeanwhile(id);
   }
 
@@ -217,7 +217,7 @@ export class AdminSecrets implements SecretsControl {
     await this.#api.put(`/plugins/${id}`, entity, workspace);
     const found = await this.#api.get(`/plugins/${id}`, workspace);
     const there = itemsOf(found?.['config'] as JsonObject | undefined);
-    if (items.every((item) => there.some((other) => sameItem(item, other)))) return;
+    if (items.every((item) => hasItem(there, item))) return;
     throw changedMeanwhile(id);
   }
 
@@ -318,7 +318,7 @@ export class AdminSecrets implements SecretsControl {
     const found = await this.#api.get(path, workspace);
     if (found === undefined) return false;
     const there = itemsOf(found['config'] as JsonObject);
-    const rest = there.filter((item) => !items.some((other) => sameItem(item, other)));
+    const rest = there.filter((item) => !hasItem(items, item));
     if (kind === 'made' && rest.length === 0) return this.#api.delete(path, workspace);
     if (rest.length === there.length) return false;
     const next = withItems(writable(found), rest);

@@ -333,9 +333,7 @@ function targetsOf(model: GatewayModel, moves: readonly Move[]): readonly Target
       (plugin) => plugin.name === name && sameScope(plugin.scope, source.scope),
     );
     const known = itemsOf(existing?.config);
-    const items = group
-      .map(({ item }) => item)
-      .filter((item) => !known.some((other) => sameItem(item, other)));
+    const items = group.map(({ item }) => item).filter((item) => !hasItem(known, item));
     const open = existing === undefined && !isAuthenticated(model, source.scope);
     const config = {
       ...(open ? { require_authentication: false } : {}),
@@ -351,9 +349,14 @@ export function itemsOf(config: JsonObject | undefined): readonly JsonObject[] {
 }
 
 /** Kong fills in what is not set with null. */
-export function sameItem(a: JsonObject, b: JsonObject): boolean {
+function sameItem(a: JsonObject, b: JsonObject): boolean {
   const fields = ['header', 'query', 'basic_auth', 'form', 'reference', 'template'];
   return fields.every((field) => (a[field] ?? null) === (b[field] ?? null));
+}
+
+/** Whether `item` is among `items`. */
+export function hasItem(items: readonly JsonObject[], item: JsonObject): boolean {
+  return items.some((other) => sameItem(item, other));
 }
 
 /** What the plugin itself would refuse. */
@@ -421,14 +424,12 @@ function reachFaults(
       ...sent('before'),
     ];
     const after = sent('after');
-    const isIn = (items: readonly JsonObject[], item: JsonObject): boolean =>
-      items.some((other) => sameItem(item, other));
-    const gained = after.filter((item) => !isIn(before, item));
-    const lost = before.some((item) => !isIn(after, item));
+    const gained = after.filter((item) => !hasItem(before, item));
+    const lost = before.some((item) => !hasItem(after, item));
     if (gained.length === 0 && !lost) continue;
     // What is gained is taken out first; what else was lost because of it is then looked at again.
     const involved = moves.filter(({ source, item }) =>
-      gained.length > 0 ? isIn(gained, item) : source === transformer || isIn(after, item),
+      gained.length > 0 ? hasItem(gained, item) : source === transformer || hasItem(after, item),
     );
     const fault =
       gained.length > 0
