@@ -133,7 +133,8 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   }
 }
 
-async function freePort(): Promise<number> {
+/** A port of loopback that nobody listens on now. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
@@ -146,7 +147,7 @@ async function freePort(): Promise<number> {
 }
 
 /** PostgreSQL refuses to run as root: it is then run as `postgres`, or as `nobody` where there is no such user. */
-function owner(): { uid: number; gid: number } | undefined {
+export function ownerOfServers(): { uid: number; gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const id = (flag: string, user: string): number =>
     Number(execFileSync('id', [flag, user], { stdio: ['ignore', 'pipe', 'ignore'] }).toString());
@@ -165,7 +166,7 @@ class RunningPostgres implements PostgresServer {
   readonly caFile: string;
   readonly #binaries: string;
   readonly #folder = realpathSync(mkdtempSync(join(tmpdir(), 'hka-postgres-')));
-  readonly #owner = owner();
+  readonly #owner = ownerOfServers();
   readonly #watchdog: ChildProcessByStdio<Writable, null, null>;
   readonly #removed: Promise<void>;
   #child: ChildProcess | undefined;
