@@ -27,14 +27,19 @@ export interface ThrottleOptions {
 }
 
 /** What is counted to tell a flood by. Short: until a flood is told, it is in the way of the good requests. */
-const WINDOW_MS = 50;
-/** Failures in two windows from which on many more are to be expected: a thousand in a second. */
-const FLOOD_FAILURES = 100;
+const WINDOW_MS = 20;
+/** Failures in two windows from which on many more are to be expected: 750 in a second. */
+const FLOOD_FAILURES = 30;
 /**
  * How many times as many failures as good requests are a flood. Measured against the good requests of the last seconds: a
  * busy key that has just been revoked is none.
  */
-const FLOOD_SHARE = 3;
+const FLOOD_SHARE = 2;
+/**
+ * Refusals held back at once from which on a flood goes on, however few failures come: they are few because these are held
+ * back, and each of them is followed by the next one as soon as it is answered.
+ */
+const STILL_HELD = 8;
 /** Part of the average number of good requests in a window that the next window makes up: two seconds of memory. */
 const NEWEST = WINDOW_MS / 2000;
 /** Good requests are worth being protected for so long after the last one; and so long a flood counts as one. */
@@ -102,12 +107,13 @@ export class GuessThrottle {
     this.#turn();
     this.#failures += 1;
     const failures = this.#failures + this.#failuresBefore;
-    if (failures < FLOOD_FAILURES) return;
+    const goesOn = this.#delayed >= STILL_HELD;
+    if (failures < FLOOD_FAILURES && !goesOn) return;
     const now = this.#clock.now();
     this.#floodedAt = now;
     if (now - this.#admittedAt > REMEMBER_MS) return;
     const good = Math.max(this.#admitted + this.#admittedBefore, 2 * this.#admittedUsually);
-    if (failures > FLOOD_SHARE * good) this.#inTheWayAt = now;
+    if (goesOn || failures > FLOOD_SHARE * good) this.#inTheWayAt = now;
   }
 
   /** Whether a flood of failures stands in the way of others: there are good requests, and the bad ones are far more. */

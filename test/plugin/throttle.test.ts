@@ -128,26 +128,66 @@ test('nothing is held back where no good request is in the way, or as many are g
 test('a busy key that is revoked is no flood: its refusals are not held back', () => {
   const clock = new ManualClock();
   const throttle = new GuessThrottle({ ...OPTIONS, delayMs: 3_600_000 }, clock);
-  for (let window = 0; window < 100; window += 1) {
-    for (let count = 0; count < 100; count += 1) throttle.admitted();
-    clock.advance(50);
+  const TICK_MS = 10;
+  for (let tick = 0; tick < 500; tick += 1) {
+    for (let count = 0; count < 20; count += 1) throttle.admitted();
+    clock.advance(TICK_MS);
   }
-  for (let window = 0; window < 20; window += 1) {
-    failures(throttle, 100, '192.0.2.1');
+  for (let tick = 0; tick < 100; tick += 1) {
+    failures(throttle, 20, '192.0.2.1');
     assert.not.ok(throttle.holdsBack);
-    clock.advance(50);
+    clock.advance(TICK_MS);
   }
 });
 
-test('a flood beside few good requests is told by its first tenth of a second', () => {
+test('a flood of ten times the good requests is told by its first hundredth of a second', () => {
   const clock = new ManualClock();
   const throttle = new GuessThrottle({ ...OPTIONS, delayMs: 3_600_000 }, clock);
-  for (let window = 0; window < 100; window += 1) {
-    for (let count = 0; count < 25; count += 1) throttle.admitted();
-    clock.advance(50);
+  for (let good = 0; good < 2500; good += 1) {
+    throttle.admitted();
+    clock.advance(2);
   }
+  let bad = 0;
+  for (; !throttle.holdsBack && bad < 1000; bad += 1) {
+    if (bad % 10 === 0) throttle.admitted();
+    failures(throttle, 1, '192.0.2.1');
+    clock.advance(0.2);
+  }
+  assert.ok(bad <= 50, `held back after ${bad} failures`);
+});
+
+test('a flood that is held back goes on being one: that fewer answers are given is not its end', async () => {
+  const clock = new ManualClock();
+  const throttle = new GuessThrottle({ ...OPTIONS, maxDelayed: 100, delayMs: 3_600_000 }, clock);
+  throttle.admitted();
   failures(throttle, 200, '192.0.2.1');
-  assert.ok(throttle.holdsBack);
+  const ends: Ending[] = [];
+  const held: Promise<void>[] = [];
+  const hold = (): void => {
+    const end = new Ending();
+    ends.push(end);
+    held.push(throttle.holdBack(end));
+  };
+  for (let connection = 0; connection < 16; connection += 1) hold();
+  // Ten seconds of sixteen connections, each of which gets an answer in a second and asks again.
+  for (let step = 0; step < 160; step += 1) {
+    clock.advance(62);
+    throttle.admitted();
+    ends.shift()?.end(new Error('answered'));
+    failures(throttle, 1, '192.0.2.1');
+    assert.ok(throttle.holdsBack, `after ${step} answers`);
+    assert.ok(throttle.isFlooded, `after ${step} answers`);
+    hold();
+  }
+  for (const end of ends.splice(0)) end.end(new Error('gone'));
+  await Promise.all(held);
+  for (let step = 0; step < 40; step += 1) {
+    clock.advance(62);
+    throttle.admitted();
+    failures(throttle, 1, '192.0.2.1');
+  }
+  assert.not.ok(throttle.holdsBack);
+  assert.not.ok(throttle.isFlooded);
 });
 
 test('many failures in a second are noticed as a flood, and forgotten two seconds later', () => {
