@@ -766,7 +766,7 @@ export const serverConfigSchema = {
           "default": 10
         },
         "delay_ms": {
-          "description": "The longest a refusal is held back, at least half as long, while refusals are many times the good requests. 0 answers at once.",
+          "description": "The longest a refusal is held back, at least half as long, while refusals are many times the good requests; up to 2 s where many are held back. 0 answers at once.",
           "type": "integer",
           "minimum": 0,
           "maximum": 4000,

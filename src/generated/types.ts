@@ -222,7 +222,7 @@ export interface ServerConfig {
     key_id_burst: number;
     /** Wrong secrets that become allowed again each second, for each key id. */
     key_id_per_second: number;
-    /** The longest a refusal is held back, at least half as long, while refusals are many times the good requests. 0 answers at once. Unit: ms. */
+    /** The longest a refusal is held back, at least half as long, while refusals are many times the good requests; up to 2 s where many are held back. 0 answers at once. Unit: ms. */
     delay_ms: number;
     /** Answers held back at once; more are given without delay. Each keeps two of Kong's connections. */
     max_delayed: number;

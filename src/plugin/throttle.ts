@@ -19,7 +19,7 @@ export interface ThrottleOptions {
   readonly addressPerSecond: number;
   readonly keyIdBurst: number;
   readonly keyIdPerSecond: number;
-  /** The longest a refusal is held back. */
+  /** The longest a refusal is held back while few are; see {@link heldBackMs}. */
   readonly delayMs: number;
   /** Answers held back at once. */
   readonly maxDelayed: number;
@@ -169,7 +169,10 @@ export class GuessThrottle {
         resolve();
       };
       const forget = event.onEnd(release);
-      const cancel = this.#alarms.set(heldBackMs(this.#delayMs, Math.random()), release);
+      const cancel = this.#alarms.set(
+        heldBackMs(this.#delayMs, this.#delayed * this.#among, Math.random()),
+        release,
+      );
     });
   }
 
@@ -187,9 +190,19 @@ export class GuessThrottle {
   }
 }
 
-/** At times of their own: what came together would else go together, and stand in the way then. `random`: 0 to 1. */
-export function heldBackMs(delayMs: number, random: number): number {
-  return delayMs * (0.5 + random / 2);
+/** Refusals held back at once from which on they are held back longer: so many go in `delayMs`, however many wait. */
+const FEW_HELD = 50;
+/** The longest that many are held back, in milliseconds: clients and Kong wait for answers, and events have a deadline. */
+const LONGEST_MS = 2000;
+
+/**
+ * How long a refusal is held back, in milliseconds. The more are (`held`), the longer: who guesses over more connections
+ * gets no more answers for it. At times of their own: what came together would else go together, and stand in the way
+ * then. `random`: 0 to 1.
+ */
+export function heldBackMs(delayMs: number, held: number, random: number): number {
+  const longest = Math.min(delayMs * Math.max(1, held / FEW_HELD), Math.max(delayMs, LONGEST_MS));
+  return longest * (0.5 + random / 2);
 }
 
 /** An IPv6 client has a /64 of addresses to itself. */

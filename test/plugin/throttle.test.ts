@@ -107,11 +107,23 @@ test('in a flood answers are held back, but never more than so many, and none wh
   assert.is(throttle.delayed, 0);
 });
 
-test('no answer is held back for longer than is configured: events have a deadline', () => {
+test('no answer is held back for longer than is configured while few are, nor beyond two seconds', () => {
   for (const random of [0, 0.5, 0.999]) {
-    const ms = heldBackMs(4000, random);
-    assert.ok(ms >= 2000 && ms <= 4000, String(ms));
+    for (const [delayMs, held, longest] of [
+      [4000, 1, 4000],
+      [4000, 1000, 4000],
+      [200, 50, 200],
+      [200, 1000, 2000],
+    ] as const) {
+      const ms = heldBackMs(delayMs, held, random);
+      assert.ok(ms >= longest / 2 && ms <= longest, `${delayMs} ms, ${held} held: ${ms}`);
+    }
   }
+});
+
+test('ten times as many connections that guess get no more answers in a second', () => {
+  const answersPerSecond = (held: number): number => held / (heldBackMs(200, held, 0.5) / 1000);
+  assert.ok(Math.abs(answersPerSecond(50) - answersPerSecond(500)) < 1);
 });
 
 test('nothing is held back where no good request is in the way, or as many are good as bad', () => {
