@@ -6,7 +6,12 @@ import { ownLoad } from './load.ts';
 const GOOD_PER_SECOND = 500;
 const BAD_PER_SECOND = 5000;
 
+/** Of the wrong keys: one over few, and one that opens as many as it can. */
+const BAD_CONNECTIONS = [64, 400] as const;
+
 export interface FloodFigures {
+  /** Of the wrong keys. */
+  readonly connections: number;
   readonly quietP50Ms: number;
   readonly quietP99Ms: number;
   readonly floodP50Ms: number;
@@ -29,7 +34,7 @@ export async function benchFlood(
   bench: BenchGateway,
   options: { rounds: number; seconds: number },
   write: (text: string) => void,
-): Promise<FloodFigures> {
+): Promise<FloodFigures[]> {
   const path = bench.subjects.find(({ name }) => name === 'hashed-key-auth, hot')?.path ?? '';
   const url = `${bench.gateway.url}${path}`;
   const good = {
@@ -40,49 +45,57 @@ export async function benchFlood(
     rate: GOOD_PER_SECOND,
   };
   const keys = wrongKeys();
-  const rounds = [];
-  let badAnswers: Readonly<Record<string, number>> = {};
-  for (let round = 0; round < options.rounds; round += 1) {
-    const quiet = await ownLoad(good);
-    const bad = ownLoad({
-      url,
-      headers: {},
-      keys,
-      connections: 64,
-      seconds: options.seconds + 1,
-      rate: BAD_PER_SECOND,
+  const figures: FloodFigures[] = [];
+  for (const connections of BAD_CONNECTIONS) {
+    const rounds = [];
+    let badAnswers: Readonly<Record<string, number>> = {};
+    for (let round = 0; round < options.rounds; round += 1) {
+      const quiet = await ownLoad(good);
+      const bad = ownLoad({
+        url,
+        headers: {},
+        keys,
+        connections,
+        seconds: options.seconds + 1,
+        rate: BAD_PER_SECOND,
+      });
+      const flooded = await ownLoad(good);
+      ({ statuses: badAnswers } = await bad);
+      const passed = Object.keys(flooded.statuses).filter((status) => status !== '200');
+      if (passed.length > 0) throw new Error(`good keys were refused: ${JSON.stringify(flooded.statuses)}`);
+      if (badAnswers['200'] !== undefined) throw new Error('a wrong key was let in');
+      rounds.push({ quiet, flooded });
+    }
+    figures.push({
+      connections,
+      quietP50Ms: median(rounds.map(({ quiet }) => quiet.p50Ms)),
+      quietP99Ms: median(rounds.map(({ quiet }) => quiet.p99Ms)),
+      floodP50Ms: median(rounds.map(({ flooded }) => flooded.p50Ms)),
+      floodP99Ms: median(rounds.map(({ flooded }) => flooded.p99Ms)),
+      ratio: median(rounds.map(({ quiet, flooded }) => flooded.p99Ms / quiet.p99Ms)),
+      badAnswers,
     });
-    const flooded = await ownLoad(good);
-    ({ statuses: badAnswers } = await bad);
-    const passed = Object.keys(flooded.statuses).filter((status) => status !== '200');
-    if (passed.length > 0) throw new Error(`good keys were refused: ${JSON.stringify(flooded.statuses)}`);
-    if (badAnswers['200'] !== undefined) throw new Error('a wrong key was let in');
-    rounds.push({ quiet, flooded });
   }
-  const figures = {
-    quietP50Ms: median(rounds.map(({ quiet }) => quiet.p50Ms)),
-    quietP99Ms: median(rounds.map(({ quiet }) => quiet.p99Ms)),
-    floodP50Ms: median(rounds.map(({ flooded }) => flooded.p50Ms)),
-    floodP99Ms: median(rounds.map(({ flooded }) => flooded.p99Ms)),
-    ratio: median(rounds.map(({ quiet, flooded }) => flooded.p99Ms / quiet.p99Ms)),
-    badAnswers,
-  };
   write(
     `\nGood keys at ${GOOD_PER_SECOND} a second, without and with ${BAD_PER_SECOND} wrong ones a second (open loops)\n`,
   );
+  const ms = (value: number): string => `${value.toFixed(2)} ms`;
   printCells(
     [
-      ['', 'p50', 'p99', 'ratio of p99'],
-      ['quiet', `${figures.quietP50Ms.toFixed(2)} ms`, `${figures.quietP99Ms.toFixed(2)} ms`, '1.00'],
-      [
-        'beside the flood',
-        `${figures.floodP50Ms.toFixed(2)} ms`,
-        `${figures.floodP99Ms.toFixed(2)} ms`,
-        figures.ratio.toFixed(2),
-      ],
+      ['', 'p50', 'p99', 'p50 quiet', 'p99 quiet', 'ratio of p99'],
+      ...figures.map((row) => [
+        `beside a flood over ${row.connections} connections`,
+        ms(row.floodP50Ms),
+        ms(row.floodP99Ms),
+        ms(row.quietP50Ms),
+        ms(row.quietP99Ms),
+        row.ratio.toFixed(2),
+      ]),
     ],
     write,
   );
-  write(`  wrong keys were answered: ${JSON.stringify(badAnswers)}\n`);
+  for (const { connections, badAnswers } of figures) {
+    write(`  wrong keys over ${connections} connections were answered: ${JSON.stringify(badAnswers)}\n`);
+  }
   return figures;
 }
