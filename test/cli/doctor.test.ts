@@ -1,5 +1,13 @@
 /** `doctor`: what each check finds in a healthy installation, and in one that somebody has damaged. No secret in any of it. */
-import { chmodSync, chownSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -257,6 +265,14 @@ test('a configuration or credentials that everybody may change fail', async () =
     assert.match(found.advice['config-readable'] ?? '', `chmod o-w ${path(name)}`);
     chmodSync(path(name), 0o600);
   }
+});
+
+test('credentials that can not be looked at are a fault of the store, not of the configuration', async () => {
+  const credentials = join(installation.folder, 'credentials.yaml');
+  rmSync(credentials);
+  symlinkSync(credentials, credentials);
+  const { checks } = await doctor();
+  assert.equal([checks['config-readable'], checks['store-reachable']], ['ok', 'fail']);
 });
 
 test('a file that was named and can not be read is told by what to do about it, not by the code alone', async () => {

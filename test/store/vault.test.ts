@@ -359,6 +359,35 @@ on('a change that Vault refuses as it is, is not tried again, and not in doubt',
   assert.is(attempts, 1);
 });
 
+on(
+  'a refusal that comes after an answer that was lost leaves in doubt what was asked first',
+  async (fixture) => {
+    const kv = fixture.kv();
+    const answers: (() => never)[] = [
+      () => {
+        throw lost();
+      },
+      () => {
+        throw errorOfReply(
+          { status: 400, body: { errors: ['refused'] }, retryAfterMs: undefined },
+          'http://vault',
+        );
+      },
+    ];
+    const store = fixture.unopened({
+      ...BY_HAND,
+      records: () => ({
+        ...through(kv, (work) => work()),
+        write: (path, data, expected) => answers.shift()?.() ?? kv.write(path, data, expected),
+      }),
+    });
+    await store.open();
+    const error = await rejection('HKA_STORE_UNAVAILABLE', store.insert([issuedRecord()]));
+    assert.match(error.message, 'Whether the change was made is not known');
+    assert.is(answers.length, 0);
+  },
+);
+
 on('reads a list of changes as the first format had it', async (fixture) => {
   const record = issuedRecord();
   await fixture.store.insert([record]);
