@@ -10,6 +10,7 @@ import type { Clock } from '../lib/clock.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { Secret } from '../lib/secret.ts';
 import { grantOf, type Grant, type LoginMethod } from './auth/method.ts';
+import { Brake, type BrakeOptions } from './brake.ts';
 import { isAboutToken, says, type VaultCalls } from './client.ts';
 import { backoffMs, isAnswer, retryDelayMs } from './outage.ts';
 import type { Cancel, Random, Timers } from './timers.ts';
@@ -36,12 +37,11 @@ const REFUSED_DELAYS_MS = [10_000, 60_000, 16 * 60_000] as const;
 const WATCH_MS = 2000;
 /** A token made longer ago than this is exchanged once when its policy forbids a path: the role may have got others. */
 const POLICY_AGE_MS = 60_000;
+const LONGEST_PAUSE_MS = 4 * 3_600_000;
 /** After a log-in for the sake of a policy that changed nothing, the next one waits for so long, and twice as long each time. */
-const VAIN_BASE_MS = 15 * 60_000;
-const VAIN_MAX_MS = 4 * 3_600_000;
+const VAIN: BrakeOptions = { free: 1, baseMs: 15 * 60_000, maxMs: LONGEST_PAUSE_MS, forgetMs: Infinity };
 /** So many tokens that were refused without a word why are replaced at once; each further one has so long, and twice as long. */
-const BARE_AT_ONCE = 3;
-const BARE_BASE_MS = 60_000;
+const BARE: BrakeOptions = { free: 3, baseMs: 60_000, maxMs: LONGEST_PAUSE_MS, forgetMs: LONGEST_PAUSE_MS };
 const REVOKE_TIMEOUT_MS = 1000;
 
 interface LiveGrant extends Grant {
@@ -94,10 +94,10 @@ export class VaultSession {
   #failure: Failure | undefined;
   /** How often the same credentials were refused in a row. */
   #refusals = 0;
-  /** Set while new tokens have not been allowed what the old one was not. */
-  #vain: { readonly attempts: number; readonly retryAt: number } | undefined;
-  /** When a token was last replaced that was refused without a word why, and how often of late. */
-  #bare: { readonly at: number; readonly attempts: number } | undefined;
+  /** Of log-ins whose tokens were not allowed what the old one was not. */
+  readonly #vain = new Brake(VAIN);
+  /** Of log-ins in place of tokens that were refused without a word why. */
+  readonly #bare = new Brake(BARE);
   #cancel: Cancel = () => undefined;
   /** Former tokens that are going to be revoked, and how to keep that from happening by itself. */
   readonly #retiring = new Map<LiveGrant, Cancel>();
@@ -148,7 +148,7 @@ export class VaultSession {
       if (other === undefined) throw error;
       const result = await call(other.token);
       this.#proven.add(other.token);
-      this.#vain = undefined;
+      this.#vain.release();
       return result;
     }
   }
@@ -229,14 +229,13 @@ export class VaultSession {
     if (state === 'refused') return await this.#replaceRefused(refused);
     const now = clock.now();
     const ageMs = now - refused.loggedInAt;
-    if (!this.#mayTry() || now < (this.#vain?.retryAt ?? -Infinity)) return undefined;
+    if (!this.#mayTry() || !this.#vain.allows(now)) return undefined;
     // It lives, and its policy forbids the path: a new token gets what the role grants by now. Or that can't be told.
     if (state === 'alive' && !method.ownsTokens) return undefined;
     if (ageMs < (state === 'unknown' ? MIN_RENEWAL_MS : POLICY_AGE_MS)) return undefined;
     // Taken back when it was of use. Else whoever asks for a forbidden path would cause a log-in each time: it uses up secret
     // ids, and every lease is replaced.
-    const attempts = (this.#vain?.attempts ?? 0) + 1;
-    this.#vain = { attempts, retryAt: now + Math.min(VAIN_MAX_MS, VAIN_BASE_MS * 2 ** (attempts - 1)) };
+    this.#vain.done(now);
     if (state === 'unknown') return await this.#logIn();
     return await this.#logIn().catch(() => undefined);
   }
@@ -250,11 +249,8 @@ export class VaultSession {
     if (this.#grant?.token !== refused.token) return await this.#live();
     if (this.#login !== undefined) return await this.#login;
     const now = this.#deps.clock.now();
-    const { at, attempts } = this.#bare ?? { at: -Infinity, attempts: 0 };
-    const further = attempts - BARE_AT_ONCE;
-    const pauseMs = further < 0 ? 0 : Math.min(VAIN_MAX_MS, BARE_BASE_MS * 2 ** further);
-    if (now - at < pauseMs || !this.#mayTry()) return undefined;
-    this.#bare = { at: now, attempts: now - at > VAIN_MAX_MS ? 1 : attempts + 1 };
+    if (!this.#bare.allows(now) || !this.#mayTry()) return undefined;
+    this.#bare.done(now);
     const fresh = await this.#logIn();
     if (!fresh.token.equals(refused.token)) this.#deps.onLost?.();
     return fresh;
