@@ -116,12 +116,13 @@ class HashedKeyAuth implements PluginInstance {
     this.#settings = settings;
     this.#runtime = runtime;
     this.#keyNames = new Set(settings.keyNames);
-    const hidden = settings.hideCredentials && settings.keyInHeader ? settings.keyNames : [];
+    // Not Host: the upstream gets the one that Kong chooses, and Kong can't take an empty list of values for it.
+    const hidden =
+      settings.hideCredentials && settings.keyInHeader
+        ? settings.keyNames.map(canonicalHeader).filter((name) => name !== 'host')
+        : [];
     this.#upstreamSecrets = new UpstreamSecrets(settings.upstreamSecrets);
-    this.#upstreamHeaders = new UpstreamHeaders([
-      ...hidden.map(canonicalHeader),
-      ...this.#upstreamSecrets.headerNames,
-    ]);
+    this.#upstreamHeaders = new UpstreamHeaders([...hidden, ...this.#upstreamSecrets.headerNames]);
   }
 
   async access(kong: Kong, event: KongEvent): Promise<void> {

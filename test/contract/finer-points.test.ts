@@ -47,6 +47,7 @@ function declare(kind: ServerKind): void {
             route('body', [auth({ key_in_body: true })]),
             route('upper', [auth({ key_names: ['X-API-KEY'] })]),
             route('by-id', [auth({ anonymous: NOBODY })]),
+            route('host', [auth({ key_names: ['apikey', 'Host'] })]),
             route('guarded', [auth(), { name: 'acl', config: { allow: ['staff'] } }]),
             route('guarded-anonymous', [
               auth({ anonymous: 'nobody' }),
@@ -146,6 +147,12 @@ function declare(kind: ServerKind): void {
     assert.is((await call(`/upper?X-API-KEY=${key}`)).status, 200);
     assert.is(seen().url, '/');
     assert.is((await call(`/upper?x-api-key=${key}`)).status, 401);
+  });
+
+  test('Host among key_names: the upstream still gets its own name there', async () => {
+    assert.is((await call('/host', [['apikey', key]])).status, 200);
+    assert.equal(headerValues(seen(), 'Host'), [`127.0.0.1:${upstream.port}`]);
+    assert.equal(headerValues(seen(), 'apikey'), []);
   });
 
   test('spaces around a header value are not part of the key', async () => {
