@@ -28,8 +28,10 @@ function field(node: SchemaNode, required: boolean): KongField {
       if (node.enum !== undefined) text['one_of'] = node.enum;
       if (node.minLength !== undefined) text['len_min'] = node.minLength;
       if (node.maxLength !== undefined) text['len_max'] = node.maxLength;
-      if (node['x-kong-match'] !== undefined) text['match'] = node['x-kong-match'];
-      if (node['x-kong-not-match'] !== undefined) text['not_match'] = node['x-kong-not-match'];
+      // With Kong's `match` and `not_match` comes no message of one's own.
+      const { 'x-kong-match': match, 'x-kong-not-match': notMatch, 'x-kong-match-error': err } = node;
+      if (match !== undefined) text['match_all'] = [{ pattern: match, err }];
+      if (notMatch !== undefined) text['match_none'] = [{ pattern: notMatch, err }];
       return text;
     }
     case 'integer':

@@ -22,6 +22,8 @@ export interface SchemaNode {
   'x-unit'?: string;
   'x-kong-match'?: string;
   'x-kong-not-match'?: string;
+  /** What Kong says of a value that either of them refuses. */
+  'x-kong-match-error'?: string;
   'x-kong-referenceable'?: boolean;
   'x-kong-encrypted'?: boolean;
   /** Properties of which exactly one must be set. */
@@ -54,6 +56,7 @@ const KEYWORDS = new Set([
   'x-unit',
   'x-kong-match',
   'x-kong-not-match',
+  'x-kong-match-error',
   'x-kong-referenceable',
   'x-kong-encrypted',
   'x-exactly-one-of',
@@ -89,6 +92,13 @@ export function checkNode(node: SchemaNode, path: string): void {
   if (node.description.length < 4 || node.description.length > 500) {
     throw new Error(`${path}: a description has 4 to 500 characters`);
   }
+  if (
+    (node['x-kong-match'] ?? node['x-kong-not-match']) !== undefined &&
+    node['x-kong-match-error'] === undefined
+  )
+    throw new Error(
+      `${path}: Kong would only say that the value is invalid; x-kong-match-error says what is not`,
+    );
   if (node.type === 'object') {
     if (node.additionalProperties !== false) throw new Error(`${path}: additionalProperties must be false`);
     for (const [name, child] of Object.entries(node.properties ?? {})) checkNode(child, `${path}.${name}`);

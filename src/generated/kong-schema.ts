@@ -23,7 +23,12 @@ export const kongPlugins = {
             "description": "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
             "len_min": 1,
             "len_max": 256,
-            "match": "^[%w_-]+$"
+            "match_all": [
+              {
+                "pattern": "^[%w_-]+$",
+                "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+              }
+            ]
           }
         }
       },
@@ -81,7 +86,12 @@ export const kongPlugins = {
           "description": "Realm for the WWW-Authenticate header of a 401. No control characters.",
           "len_min": 1,
           "len_max": 1024,
-          "not_match": "%c"
+          "match_none": [
+            {
+              "pattern": "%c",
+              "err": "control characters are not allowed"
+            }
+          ]
         }
       },
       {
@@ -100,7 +110,12 @@ export const kongPlugins = {
                   "description": "Header that carries the secret; what a client sends under this name never passes.",
                   "len_min": 1,
                   "len_max": 256,
-                  "match": "^[%w_-]+$"
+                  "match_all": [
+                    {
+                      "pattern": "^[%w_-]+$",
+                      "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+                    }
+                  ]
                 }
               },
               {
@@ -109,7 +124,12 @@ export const kongPlugins = {
                   "description": "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
                   "len_min": 1,
                   "len_max": 256,
-                  "match": "^[!-~]+$"
+                  "match_all": [
+                    {
+                      "pattern": "^[!-~]+$",
+                      "err": "allowed are visible ASCII characters"
+                    }
+                  ]
                 }
               },
               {
@@ -125,7 +145,12 @@ export const kongPlugins = {
                   "description": "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
                   "len_min": 1,
                   "len_max": 256,
-                  "match": "^[!-~]+$"
+                  "match_all": [
+                    {
+                      "pattern": "^[!-~]+$",
+                      "err": "allowed are visible ASCII characters"
+                    }
+                  ]
                 }
               },
               {
@@ -240,7 +265,12 @@ export const kongPlugins = {
                           "description": "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
                           "len_min": 1,
                           "len_max": 256,
-                          "match": "^[%w_-]+$"
+                          "match_all": [
+                            {
+                              "pattern": "^[%w_-]+$",
+                              "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+                            }
+                          ]
                         }
                       }
                     },
@@ -298,7 +328,12 @@ export const kongPlugins = {
                         "description": "Realm for the WWW-Authenticate header of a 401. No control characters.",
                         "len_min": 1,
                         "len_max": 1024,
-                        "not_match": "%c"
+                        "match_none": [
+                          {
+                            "pattern": "%c",
+                            "err": "control characters are not allowed"
+                          }
+                        ]
                       }
                     },
                     {
@@ -317,7 +352,12 @@ export const kongPlugins = {
                                 "description": "Header that carries the secret; what a client sends under this name never passes.",
                                 "len_min": 1,
                                 "len_max": 256,
-                                "match": "^[%w_-]+$"
+                                "match_all": [
+                                  {
+                                    "pattern": "^[%w_-]+$",
+                                    "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+                                  }
+                                ]
                               }
                             },
                             {
@@ -326,7 +366,12 @@ export const kongPlugins = {
                                 "description": "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
                                 "len_min": 1,
                                 "len_max": 256,
-                                "match": "^[!-~]+$"
+                                "match_all": [
+                                  {
+                                    "pattern": "^[!-~]+$",
+                                    "err": "allowed are visible ASCII characters"
+                                  }
+                                ]
                               }
                             },
                             {
@@ -342,7 +387,12 @@ export const kongPlugins = {
                                 "description": "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
                                 "len_min": 1,
                                 "len_max": 256,
-                                "match": "^[!-~]+$"
+                                "match_all": [
+                                  {
+                                    "pattern": "^[!-~]+$",
+                                    "err": "allowed are visible ASCII characters"
+                                  }
+                                ]
                               }
                             },
                             {
@@ -436,7 +486,12 @@ export const kongPlugins = {
                   "description": "Header that carries the secret; what a client sends under this name never passes.",
                   "len_min": 1,
                   "len_max": 256,
-                  "match": "^[%w_-]+$"
+                  "match_all": [
+                    {
+                      "pattern": "^[%w_-]+$",
+                      "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+                    }
+                  ]
                 }
               },
               {
@@ -445,7 +500,12 @@ export const kongPlugins = {
                   "description": "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
                   "len_min": 1,
                   "len_max": 256,
-                  "match": "^[!-~]+$"
+                  "match_all": [
+                    {
+                      "pattern": "^[!-~]+$",
+                      "err": "allowed are visible ASCII characters"
+                    }
+                  ]
                 }
               },
               {
@@ -461,7 +521,12 @@ export const kongPlugins = {
                   "description": "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
                   "len_min": 1,
                   "len_max": 256,
-                  "match": "^[!-~]+$"
+                  "match_all": [
+                    {
+                      "pattern": "^[!-~]+$",
+                      "err": "allowed are visible ASCII characters"
+                    }
+                  ]
                 }
               },
               {
@@ -587,7 +652,12 @@ export const kongPlugins = {
                                 "description": "Header that carries the secret; what a client sends under this name never passes.",
                                 "len_min": 1,
                                 "len_max": 256,
-                                "match": "^[%w_-]+$"
+                                "match_all": [
+                                  {
+                                    "pattern": "^[%w_-]+$",
+                                    "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+                                  }
+                                ]
                               }
                             },
                             {
@@ -596,7 +666,12 @@ export const kongPlugins = {
                                 "description": "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
                                 "len_min": 1,
                                 "len_max": 256,
-                                "match": "^[!-~]+$"
+                                "match_all": [
+                                  {
+                                    "pattern": "^[!-~]+$",
+                                    "err": "allowed are visible ASCII characters"
+                                  }
+                                ]
                               }
                             },
                             {
@@ -612,7 +687,12 @@ export const kongPlugins = {
                                 "description": "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
                                 "len_min": 1,
                                 "len_max": 256,
-                                "match": "^[!-~]+$"
+                                "match_all": [
+                                  {
+                                    "pattern": "^[!-~]+$",
+                                    "err": "allowed are visible ASCII characters"
+                                  }
+                                ]
                               }
                             },
                             {
@@ -757,7 +837,12 @@ export const kongPlugins = {
             "description": "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
             "len_min": 1,
             "len_max": 256,
-            "match": "^[%w_-]+$"
+            "match_all": [
+              {
+                "pattern": "^[%w_-]+$",
+                "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+              }
+            ]
           }
         }
       },
@@ -870,7 +955,12 @@ export const kongPlugins = {
                           "description": "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
                           "len_min": 1,
                           "len_max": 256,
-                          "match": "^[%w_-]+$"
+                          "match_all": [
+                            {
+                              "pattern": "^[%w_-]+$",
+                              "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+                            }
+                          ]
                         }
                       }
                     },
@@ -952,7 +1042,12 @@ export const kongPlugins = {
             "description": "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
             "len_min": 1,
             "len_max": 256,
-            "match": "^[%w_-]+$"
+            "match_all": [
+              {
+                "pattern": "^[%w_-]+$",
+                "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+              }
+            ]
           }
         }
       },
@@ -1066,7 +1161,12 @@ export const kongPlugins = {
                           "description": "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
                           "len_min": 1,
                           "len_max": 256,
-                          "match": "^[%w_-]+$"
+                          "match_all": [
+                            {
+                              "pattern": "^[%w_-]+$",
+                              "err": "allowed are A-Z, a-z, 0-9, '_' and '-'"
+                            }
+                          ]
                         }
                       }
                     },

@@ -19,7 +19,8 @@ export const pluginConfigSchema = {
         "minLength": 1,
         "maxLength": 256,
         "pattern": "^[A-Za-z0-9_-]+$",
-        "x-kong-match": "^[%w_-]+$"
+        "x-kong-match": "^[%w_-]+$",
+        "x-kong-match-error": "allowed are A-Z, a-z, 0-9, '_' and '-'"
       }
     },
     "hide_credentials": {
@@ -59,7 +60,8 @@ export const pluginConfigSchema = {
       "minLength": 1,
       "maxLength": 1024,
       "pattern": "^[^\\u0000-\\u001f\\u007f]+$",
-      "x-kong-not-match": "%c"
+      "x-kong-not-match": "%c",
+      "x-kong-match-error": "control characters are not allowed"
     },
     "upstream_secrets": {
       "description": "Secrets read from Vault and sent to the upstream once a request is authenticated.",
@@ -86,7 +88,8 @@ export const pluginConfigSchema = {
             "minLength": 1,
             "maxLength": 256,
             "pattern": "^[A-Za-z0-9_-]+$",
-            "x-kong-match": "^[%w_-]+$"
+            "x-kong-match": "^[%w_-]+$",
+            "x-kong-match-error": "allowed are A-Z, a-z, 0-9, '_' and '-'"
           },
           "query": {
             "description": "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
@@ -94,7 +97,8 @@ export const pluginConfigSchema = {
             "minLength": 1,
             "maxLength": 256,
             "pattern": "^[!-~]+$",
-            "x-kong-match": "^[!-~]+$"
+            "x-kong-match": "^[!-~]+$",
+            "x-kong-match-error": "allowed are visible ASCII characters"
           },
           "basic_auth": {
             "description": "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
@@ -107,7 +111,8 @@ export const pluginConfigSchema = {
             "minLength": 1,
             "maxLength": 256,
             "pattern": "^[!-~]+$",
-            "x-kong-match": "^[!-~]+$"
+            "x-kong-match": "^[!-~]+$",
+            "x-kong-match-error": "allowed are visible ASCII characters"
           },
           "reference": {
             "description": "Where the secret lies in Vault: vault://mount/path#field. {consumer.id}, {consumer.username} and {consumer.custom_id} may stand in the path.",
@@ -179,7 +184,8 @@ export const injectorConfigSchema = {
             "minLength": 1,
             "maxLength": 256,
             "pattern": "^[A-Za-z0-9_-]+$",
-            "x-kong-match": "^[%w_-]+$"
+            "x-kong-match": "^[%w_-]+$",
+            "x-kong-match-error": "allowed are A-Z, a-z, 0-9, '_' and '-'"
           },
           "query": {
             "description": "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
@@ -187,7 +193,8 @@ export const injectorConfigSchema = {
             "minLength": 1,
             "maxLength": 256,
             "pattern": "^[!-~]+$",
-            "x-kong-match": "^[!-~]+$"
+            "x-kong-match": "^[!-~]+$",
+            "x-kong-match-error": "allowed are visible ASCII characters"
           },
           "basic_auth": {
             "description": "Send the secret as basic authentication (RFC 7617) in the header Authorization.",
@@ -200,7 +207,8 @@ export const injectorConfigSchema = {
             "minLength": 1,
             "maxLength": 256,
             "pattern": "^[!-~]+$",
-            "x-kong-match": "^[!-~]+$"
+            "x-kong-match": "^[!-~]+$",
+            "x-kong-match-error": "allowed are visible ASCII characters"
           },
           "reference": {
             "description": "Where the secret lies in Vault: vault://mount/path#field. {consumer.id}, {consumer.username} and {consumer.custom_id} may stand in the path.",
@@ -263,7 +271,8 @@ export const shadowConfigSchema = {
         "minLength": 1,
         "maxLength": 256,
         "pattern": "^[A-Za-z0-9_-]+$",
-        "x-kong-match": "^[%w_-]+$"
+        "x-kong-match": "^[%w_-]+$",
+        "x-kong-match-error": "allowed are A-Z, a-z, 0-9, '_' and '-'"
       }
     },
     "anonymous": {

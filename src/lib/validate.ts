@@ -44,6 +44,7 @@ function compile(schema: object): ValidateFunction {
     'x-unit',
     'x-kong-match',
     'x-kong-not-match',
+    'x-kong-match-error',
     'x-kong-referenceable',
     'x-kong-encrypted',
   ]);

@@ -246,6 +246,22 @@ function declare(kind: ServerKind): void {
     await eventually('bob is back', async () => (await call('/plain', [['apikey', other]])).status === 200);
   });
 
+  test('a name or a realm that cannot be is refused by Kong itself, which says what can', async () => {
+    for (const [config, told] of [
+      [{ key_names: ['api key'] }, /allowed are A-Z, a-z, 0-9/],
+      [{ key_names: ['schlüssel'] }, /allowed are A-Z, a-z, 0-9/],
+      [{ realm: 'a\r\nb' }, /control characters are not allowed/],
+    ] as const) {
+      let refused = '';
+      try {
+        await gateway.reload({ ...configuration(EVERYBODY), plugins: [auth(config)] });
+      } catch (error) {
+        refused = String(error);
+      }
+      assert.match(refused, told, JSON.stringify(config));
+    }
+  });
+
   test('configured globally', async () => {
     const config = configuration(EVERYBODY);
     const everywhere = await begin({

@@ -371,7 +371,7 @@ check(
         [{ ...QUERY, header: 'X-A' }, /only one|exactly one/],
         [{ ...FIELD, basic_auth: true }, /only one|exactly one/],
         [{ basic_auth: false, reference: REFERENCE }, /value must not be false/],
-        [{ ...QUERY, query: 'a b' }, /invalid value/],
+        [{ ...QUERY, query: 'a b' }, /visible ASCII/],
         [{ ...QUERY, retry_previous_on: [200] }, /between 400 and 599/],
       ] as const) {
         let refused = '';

@@ -49,7 +49,12 @@ return {
                 description = "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
                 len_min = 1,
                 len_max = 256,
-                match = "^[%w_-]+$",
+                match_all = {
+                  {
+                    pattern = "^[%w_-]+$",
+                    err = "allowed are A-Z, a-z, 0-9, '_' and '-'",
+                  },
+                },
               },
             },
           },

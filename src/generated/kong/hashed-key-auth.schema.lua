@@ -49,7 +49,12 @@ return {
                 description = "A header, query argument or body field name of A-Z, a-z, 0-9, '_' and '-'.",
                 len_min = 1,
                 len_max = 256,
-                match = "^[%w_-]+$",
+                match_all = {
+                  {
+                    pattern = "^[%w_-]+$",
+                    err = "allowed are A-Z, a-z, 0-9, '_' and '-'",
+                  },
+                },
               },
             },
           },
@@ -107,7 +112,12 @@ return {
               description = "Realm for the WWW-Authenticate header of a 401. No control characters.",
               len_min = 1,
               len_max = 1024,
-              not_match = "%c",
+              match_none = {
+                {
+                  pattern = "%c",
+                  err = "control characters are not allowed",
+                },
+              },
             },
           },
           {
@@ -126,7 +136,12 @@ return {
                       description = "Header that carries the secret; what a client sends under this name never passes.",
                       len_min = 1,
                       len_max = 256,
-                      match = "^[%w_-]+$",
+                      match_all = {
+                        {
+                          pattern = "^[%w_-]+$",
+                          err = "allowed are A-Z, a-z, 0-9, '_' and '-'",
+                        },
+                      },
                     },
                   },
                   {
@@ -135,7 +150,12 @@ return {
                       description = "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
                       len_min = 1,
                       len_max = 256,
-                      match = "^[!-~]+$",
+                      match_all = {
+                        {
+                          pattern = "^[!-~]+$",
+                          err = "allowed are visible ASCII characters",
+                        },
+                      },
                     },
                   },
                   {
@@ -151,7 +171,12 @@ return {
                       description = "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
                       len_min = 1,
                       len_max = 256,
-                      match = "^[!-~]+$",
+                      match_all = {
+                        {
+                          pattern = "^[!-~]+$",
+                          err = "allowed are visible ASCII characters",
+                        },
+                      },
                     },
                   },
                   {

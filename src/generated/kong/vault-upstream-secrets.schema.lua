@@ -60,7 +60,12 @@ return {
                       description = "Header that carries the secret; what a client sends under this name never passes.",
                       len_min = 1,
                       len_max = 256,
-                      match = "^[%w_-]+$",
+                      match_all = {
+                        {
+                          pattern = "^[%w_-]+$",
+                          err = "allowed are A-Z, a-z, 0-9, '_' and '-'",
+                        },
+                      },
                     },
                   },
                   {
@@ -69,7 +74,12 @@ return {
                       description = "Query argument that carries the secret, of visible ASCII characters; what a client sends under this name never passes.",
                       len_min = 1,
                       len_max = 256,
-                      match = "^[!-~]+$",
+                      match_all = {
+                        {
+                          pattern = "^[!-~]+$",
+                          err = "allowed are visible ASCII characters",
+                        },
+                      },
                     },
                   },
                   {
@@ -85,7 +95,12 @@ return {
                       description = "Field of an application/x-www-form-urlencoded body that carries the secret, of visible ASCII characters. Other bodies are refused with 415.",
                       len_min = 1,
                       len_max = 256,
-                      match = "^[!-~]+$",
+                      match_all = {
+                        {
+                          pattern = "^[!-~]+$",
+                          err = "allowed are visible ASCII characters",
+                        },
+                      },
                     },
                   },
                   {

@@ -23,6 +23,8 @@ export interface FieldSchema {
   len_eq?: number;
   match?: string;
   not_match?: string;
+  match_all?: { pattern: string; err: string }[];
+  match_none?: { pattern: string; err: string }[];
   starts_with?: string;
   uuid?: boolean;
   entity_checks?: { only_one_of?: string[] }[];
@@ -122,6 +124,8 @@ function violations(schema: FieldSchema, value: unknown): string[] {
   if (notMatch !== undefined)
     hold(!luaPattern(notMatch).test(String(value)), `invalid value: ${String(value)}`);
   if (match !== undefined) hold(luaPattern(match).test(String(value)), `invalid value: ${String(value)}`);
+  for (const { pattern, err } of schema.match_all ?? []) hold(luaPattern(pattern).test(String(value)), err);
+  for (const { pattern, err } of schema.match_none ?? []) hold(!luaPattern(pattern).test(String(value)), err);
   return found;
 }
 
