@@ -116,11 +116,11 @@ class HashedKeyAuth implements PluginInstance {
     this.#settings = settings;
     this.#runtime = runtime;
     this.#keyNames = new Set(settings.keyNames);
-    // Not Host: the upstream gets the one that Kong chooses, and Kong can't take an empty list of values for it.
-    const hidden =
-      settings.hideCredentials && settings.keyInHeader
-        ? settings.keyNames.map(canonicalHeader).filter((name) => name !== 'host')
-        : [];
+    // Also where keys are not looked for: a client may send the same key in two places. Not Host: the upstream gets the one that
+    // Kong chooses, and Kong can't take an empty list of values for it.
+    const hidden = settings.hideCredentials
+      ? settings.keyNames.map(canonicalHeader).filter((name) => name !== 'host')
+      : [];
     this.#upstreamSecrets = new UpstreamSecrets(settings.upstreamSecrets);
     this.#upstreamHeaders = new UpstreamHeaders([...hidden, ...this.#upstreamSecrets.headerNames]);
   }
@@ -180,8 +180,7 @@ class HashedKeyAuth implements PluginInstance {
    * headers don't decide; and from the start, as long as it was needed the last time.
    */
   get #asksQuery(): boolean {
-    const { keyInQuery, hideCredentials } = this.#settings;
-    return this.#upstreamSecrets.needQuery || (keyInQuery && (hideCredentials || this.#queryDecided));
+    return this.#upstreamSecrets.needQuery || this.#settings.hideCredentials || this.#queryDecided;
   }
 
   /** At once wherever everything is known: a promise more costs a busy server a good part of its throughput. */
@@ -381,14 +380,12 @@ class HashedKeyAuth implements PluginInstance {
     injection: Injection | undefined,
     form: NewForm | undefined,
   ): Promise<Answered> {
-    const { hideCredentials, keyInQuery } = this.#settings;
+    const { hideCredentials } = this.#settings;
     const all = injection === undefined ? changes : withSecrets(changes, injection.headers, form);
     if (!isEmpty(all)) await kong.service.request.set_headers(all);
     const { rawQuery = '' } = request;
     const withoutKeys =
-      hideCredentials && keyInQuery && rawQuery !== ''
-        ? withoutArguments(rawQuery, this.#keyNames)
-        : rawQuery;
+      hideCredentials && rawQuery !== '' ? withoutArguments(rawQuery, this.#keyNames) : rawQuery;
     const query = this.#upstreamSecrets.query(withoutKeys, injection);
     if (query !== rawQuery) await kong.service.request.set_raw_query(query);
     if (form !== undefined) await kong.service.request.set_raw_body(form.body);

@@ -199,6 +199,13 @@ test('places that are switched off are not looked at', async () => {
   assert.is((await call('/header-only', [['apikey', alice.key]])).status, 200);
 });
 
+test('places that are switched off hold no key that travels on', async () => {
+  assert.is((await call(`/header-only?a=1&apikey=${alice.key}&b=~`, [['apikey', alice.key]])).status, 200);
+  assert.is(upstream.requests.at(-1)?.url, '/header-only?a=1&b=~');
+  assert.is((await call(`/query-only?apikey=${alice.key}`, [['apikey', alice.key]])).status, 200);
+  assert.is(upstream.requests.at(-1)?.headers['apikey'], undefined);
+});
+
 test('identity headers of a client never pass, in no spelling', async () => {
   const spoofed: Headers = [
     ['X-Consumer-ID', 'spoof'],

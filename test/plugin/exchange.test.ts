@@ -49,11 +49,14 @@ test('a hot key: headers and query, authenticate and headers for the upstream', 
     ...ADMIT,
   ]));
 
-test('where the query is no place for keys it is not asked for', async () =>
-  assert.equal(await calls({ key_in_query: false }, { headers: { apikey: key } }), [
+test('also where the query is no place for keys: a client may have put one there all the same', async () => {
+  const asked = ['request.get_headers', 'request.get_raw_query', ...ADMIT];
+  assert.equal(await calls({ key_in_query: false }, { headers: { apikey: key } }), asked);
+  assert.equal(await calls({ key_in_query: false, hide_credentials: false }, { headers: { apikey: key } }), [
     'request.get_headers',
     ...ADMIT,
-  ]));
+  ]);
+});
 
 test('where keys are not hidden it is asked for only when the headers do not decide', async () =>
   assert.equal(await calls({ hide_credentials: false }, { headers: { apikey: key } }), [
