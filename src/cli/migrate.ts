@@ -533,10 +533,18 @@ export function migratePurge(context: MigrateContext, options: PurgeCommandOptio
       } finally {
         bar?.stop();
       }
-      const found = await scan(context, options.residue ?? [], database);
+      const paths = options.residue ?? [];
+      const found = await scan(context, paths, database);
+      // Found nothing where nothing was looked through would pass for a clean bill.
+      const unlooked = paths.length === 0 && database === undefined;
       context.output.result(
         { deleted, residue: found },
-        [`${deleted} plain keys were deleted at ${source.name}.`, ...residueLines(found)].join('\n'),
+        [
+          `${deleted} plain keys were deleted at ${source.name}.`,
+          ...(unlooked
+            ? ['Nothing was looked through for what is left of them elsewhere: `migrate residue` does.']
+            : residueLines(found)),
+        ].join('\n'),
       );
       return 0;
     });
