@@ -55,7 +55,12 @@ test('https at an Admin API without TLS is told at once: it would not come back 
   const admin = await start();
   const url = admin.url.replace('http:', 'https:');
   const { status, stderr } = await hkaHere([
-    ...['migrate', 'plan', '--kong-admin-url', url, '--config', installation.config],
+    'migrate',
+    'plan',
+    '--kong-admin-url',
+    url,
+    '--config',
+    installation.config,
   ]);
   assert.is(status, 5);
   assert.match(stderr, 'is it http:// there?');
