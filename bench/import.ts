@@ -129,6 +129,7 @@ async function importOnce(
       replaceKey: refuse,
       update: refuse,
       revoke: refuse,
+      endOverlap: refuse,
       remove: refuse,
     };
     const [begun, cpu] = [performance.now(), process.cpuUsage()];

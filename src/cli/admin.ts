@@ -144,7 +144,7 @@ export async function createAdminToken(
   const { token, stored } = await makeToken({ name, role, ...limits }, current, session.hasher);
   const { publicId, ...rest } = stored;
   output.note(
-    `Admin token "${name}" with role ${role}. Add this to the configuration; an admin service that runs takes it over by itself:\n\n${tokenYaml(stored)}\n\nThe token is shown this once and can't be shown again:`,
+    `Admin token "${name}" with role ${role}. Add this to the configuration, below what is there of it already; an admin service that runs takes it over by itself:\n\n${tokenYaml(stored)}\n\nThe token is shown this once and can't be shown again:`,
   );
   output.result({ token: token.reveal(), entry: { ...rest, public_id: publicId } }, token.reveal());
   return 0;

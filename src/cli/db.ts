@@ -12,7 +12,7 @@ export async function migrateDatabase(session: CliSession, output: Output): Prom
     { database: engine.place, migrations: done },
     done.length === 0
       ? `${engine.place} is up to date.`
-      : `${engine.place}: ${done.map((name) => `\n  ${name}`).join('')}`,
+      : `${engine.place}:${done.map((name) => `\n  ${name}`).join('')}`,
   );
   return 0;
 }

@@ -37,13 +37,18 @@ export async function health(output: Output, options: HealthOptions): Promise<nu
     const { status, text } = await ask(target);
     if (status !== 200) problem = problemOf(status, text);
   } catch (error) {
-    problem = `does not answer: ${errnoOf(error) ?? messageOf(error)}`;
+    const why = errnoOf(error) ?? messageOf(error);
+    problem = `does not answer at ${addressOf(target)}: ${why}. Is it running, and was it started since that address was set?`;
   }
   output.result(
     { ready: problem === undefined, ...(problem === undefined ? {} : { problem }) },
     `${target.what} ${problem ?? 'is ready'}`,
   );
   return problem === undefined ? 0 : NOT_READY;
+}
+
+function addressOf({ options: { socketPath, host, port } }: Target): string {
+  return socketPath ?? `${String(host)}:${String(port)}`;
 }
 
 function problemOf(status: number, text: string): string {

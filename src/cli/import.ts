@@ -53,7 +53,11 @@ export async function importKeys(
     output.note(
       [
         `${report.weak.length} of the keys could be guessed (short, or not random). They work as before; rotate them:`,
-        ...report.weak.map(({ id, consumer }) => `  ${id}  ${describeConsumer(consumer)}`),
+        // Where nothing is stored there is no id yet.
+        ...report.weak.map(
+          ({ id, where, consumer }) =>
+            `  ${options.dryRun === true ? where : id}  ${describeConsumer(consumer)}`,
+        ),
       ].join('\n'),
     );
   }

@@ -89,7 +89,7 @@ export function init(output: Output, folderText: string): number {
     writeFileSync(path(CONFIG_NAME), CONFIG, { mode: 0o600, flag: 'wx' });
   } catch (error) {
     if (isHkaError(error)) throw error;
-    throw new HkaError('HKA_USAGE', `can't write to ${folder}: ${errnoOf(error) ?? messageOf(error)}`, {
+    throw new HkaError('HKA_USAGE', `can't write to ${folder}: ${reasonOf(error)}`, {
       cause: error,
     });
   }
@@ -118,4 +118,15 @@ export function init(output: Output, folderText: string): number {
     ].join('\n'),
   );
   return 0;
+}
+
+function reasonOf(error: unknown): string {
+  switch (errnoOf(error)) {
+    case 'EACCES':
+      return 'this user has no right to (EACCES); choose another folder, or run it as who may';
+    case 'EEXIST':
+      return 'it is no folder (EEXIST)';
+    default:
+      return errnoOf(error) ?? messageOf(error);
+  }
 }

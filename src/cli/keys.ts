@@ -121,7 +121,7 @@ function linesOf(view: CredentialView): string {
 /** For people: `username alice, id …`, `m 19456, t 2, p 1`; programs have --json. */
 function textOf(value: unknown): string {
   if (typeof value === 'string') return printable(value);
-  if (Array.isArray(value)) return value.map(textOf).join(', ');
+  if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map(textOf).join(', ');
   if (typeof value !== 'object' || value === null) return String(value);
   return Object.entries(value)
     .map(([name, part]) => `${name} ${textOf(part)}`.trimEnd())
@@ -277,6 +277,12 @@ export async function verifyKey(session: CredentialSession, output: Output, io: 
       ? `valid: credential ${found.id} of consumer ${describeConsumer(found.consumer)}`
       : `not valid: ${found.reason}`,
   );
+  // A header or a quoted string that was pasted whole must not pass for a key that opens nothing.
+  if (!found.valid && found.reason === 'unknown' && /[\s"':=]/.test(key)) {
+    output.note(
+      'It has spaces, quotes, a colon or "=" in it: where they are no part of the key, give the key alone.',
+    );
+  }
   return found.valid ? 0 : 3;
 }
 

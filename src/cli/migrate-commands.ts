@@ -173,6 +173,7 @@ export function addMigrateCommands(program: Command, { io, command, inSession }:
   )
     .option('--yes', 'do it')
     .option('--socket [path]', 'verify by the server that runs there')
+    .option('--no-server', 'also where no running server is known that uses this store')
     .action(
       step((module, context, options: MigrateOptions & Parameters<Module['migrateSwitch']>[1]) =>
         module.migrateSwitch(context, options),

@@ -15,11 +15,12 @@ import { KeyFinder } from '../migrate/key-finder.ts';
 import { KongPeer } from '../migrate/kong-peer.ts';
 import { makePlan, type Plan } from '../migrate/plan.ts';
 import { planPurge, runPurge } from '../migrate/purge.ts';
-import { scanDatabase, scanFiles, type Residue } from '../migrate/residue.ts';
+import { assertPaths, scanDatabase, scanFiles, type Residue } from '../migrate/residue.ts';
 import type { CredentialSource } from '../migrate/source.ts';
 import { nextStep } from '../migrate/steps.ts';
 import { mustStayPrivate, runVerify, type VerifyReport } from '../migrate/verify.ts';
 import type { SwitchPlan } from '../migrate/gateway-control.ts';
+import type { CredentialStore } from '../store/store.ts';
 import { describeConsumer, parseDuration, parseWholeNumber } from './arguments.ts';
 import { startListener } from './migrate-listener.ts';
 import { openPlaces, type Places, type SourceOptions } from './migrate-source.ts';
@@ -137,18 +138,28 @@ export function migratePlan(context: MigrateContext): Promise<number> {
       plan = await makePlan(
         source,
         { ...deps, imported: state.imported, weakExpiresAt: state.weakExpiresAt },
-        { ...context.rate, onProgress: (done) => bar?.setTotal(done) },
+        {
+          ...context.rate,
+          onlyNew: state.switchBegun !== undefined,
+          onProgress: (done) => bar?.setTotal(done),
+        },
       );
     } finally {
       bar?.stop();
     }
     const perSecond = await measureHashing(deps.hasher, deps.peppers.current);
-    showPlan(context, source, plan, perSecond);
+    showPlan(context, source, plan, perSecond, state);
     return 0;
   });
 }
 
-function showPlan({ output }: MigrateContext, source: CredentialSource, plan: Plan, perSecond: number): void {
+function showPlan(
+  { output }: MigrateContext,
+  source: CredentialSource,
+  plan: Plan,
+  perSecond: number,
+  { switchBegun }: MigrationState,
+): void {
   const { total, counts, weak, rows, omittedRows, warnings, gone } = plan;
   const hashes = counts.import + counts['new key'] + counts['new consumer'];
   const seconds = Math.ceil(hashes / perSecond);
@@ -170,7 +181,7 @@ function showPlan({ output }: MigrateContext, source: CredentialSource, plan: Pl
     ...warnings.map(({ where, problem }) => `note: ${where}: ${problem}`),
     `${total} credentials at ${source.name}: ${counts.import} to import, ${counts.unchanged} imported already, ` +
       `${counts['new key'] + counts['new consumer'] + counts.update} changed, ${counts['keep ours']} changed here, ` +
-      `${counts.expired} expired, ${counts.refuse} not importable, ${gone.length} gone (they are revoked here).`,
+      `${counts.expired} expired, ${counts.refuse} not importable, ${gone.length} gone (they ${switchBegun === undefined ? 'are revoked here' : 'stay here: after the switch only new ones are taken over'}).`,
     ...(counts.refuse === 0
       ? []
       : [
@@ -280,6 +291,9 @@ async function writerOf(session: CliSession): Promise<CredentialWriter> {
     revoke: async (id, reason) => {
       await service.revoke(actor, id, reason);
     },
+    endOverlap: async (id) => {
+      await service.update(actor, id, { previous: null });
+    },
     remove: (id) => service.remove(actor, id),
   };
 }
@@ -341,6 +355,8 @@ async function verifyOnce(
   const bar = context.bar('verifying');
   bar?.start(0, 0);
   try {
+    // Where everything was verified before it would not be asked anything, and nobody told that it is not there.
+    if (own === undefined) await peer.info();
     return await runVerify(
       source,
       { ...(await context.deps()), journal, peer },
@@ -363,11 +379,11 @@ async function verifyOnce(
 }
 
 function showVerify({ output }: MigrateContext, report: VerifyReport): void {
-  const { verified, before, expired, failed } = report;
+  const { verified, before, expired, ended, failed } = report;
   output.result(
     report,
     [
-      `${verified} verified, ${before} verified before and unchanged, ${expired} expired, ${failed.length} failed`,
+      `${verified} verified, ${before} verified before and unchanged, ${expired} expired, ${ended === 0 ? '' : `${ended} ended here since the switch, `}${failed.length} failed`,
       ...failed.map(({ where, problem }) => `failed: ${where}: ${problem}`),
     ].join('\n'),
   );
@@ -377,6 +393,19 @@ function showVerify({ output }: MigrateContext, report: VerifyReport): void {
 
 export interface SwitchCommandOptions extends VerifyCommandOptions {
   readonly yes?: boolean;
+  readonly server?: boolean;
+}
+
+/** Throws HKA_MIGRATION_STEP where every request would be answered 500 after the switch. */
+async function assertServed({ acknowledgements }: CredentialStore): Promise<void> {
+  if (acknowledgements === undefined || (await acknowledgements.gateways()).length > 0) return;
+  const { unseen } = acknowledgements;
+  throw new HkaError(
+    'HKA_MIGRATION_STEP',
+    `no server is known that runs on this store: without \`hashed-key-auth serve\` beside every node, Kong would answer 500. Nothing was switched. Start it first, and let \`doctor\` look at it; where it runs${
+      unseen === undefined ? '' : ` but ${unseen}`
+    }, --no-server leaves this question out`,
+  );
 }
 
 export function migrateSwitch(context: MigrateContext, options: SwitchCommandOptions): Promise<number> {
@@ -401,6 +430,10 @@ export function migrateSwitch(context: MigrateContext, options: SwitchCommandOpt
           'HKA_MIGRATION_STEP',
           'nothing is imported yet; run `migrate import`, then `migrate verify`',
         );
+      }
+      // A file is not loaded into Kong by this.
+      if (control.kind === 'admin-api' && plan.plugins.length > 0 && options.server !== false) {
+        await assertServed((await context.deps()).store);
       }
       for (const line of plan.diff) context.output.note(line);
       // What came since the last import must work before the switch, not after it.
@@ -480,6 +513,7 @@ export function migratePurge(context: MigrateContext, options: PurgeCommandOptio
         return unverified.length > 0 ? EXIT_PARTLY : 0;
       }
       const confirmed = parseWholeNumber('--yes-delete-plain-keys', stated, 0, 1_000_000_000);
+      await assertPaths(options.residue ?? []);
       await settled(context, journal.state, parseDuration('--settle', options.settle ?? SETTLE));
       const bar = context.bar('deleting');
       bar?.start(confirmed, 0);
@@ -499,10 +533,18 @@ export function migratePurge(context: MigrateContext, options: PurgeCommandOptio
       } finally {
         bar?.stop();
       }
-      const found = await scan(context, options.residue ?? [], database);
+      const paths = options.residue ?? [];
+      const found = await scan(context, paths, database);
+      // Found nothing where nothing was looked through would pass for a clean bill.
+      const unlooked = paths.length === 0 && database === undefined;
       context.output.result(
         { deleted, residue: found },
-        [`${deleted} plain keys were deleted at ${source.name}.`, ...residueLines(found)].join('\n'),
+        [
+          `${deleted} plain keys were deleted at ${source.name}.`,
+          ...(unlooked
+            ? ['Nothing was looked through for what is left of them elsewhere: `migrate residue` does.']
+            : residueLines(found)),
+        ].join('\n'),
       );
       return 0;
     });
@@ -614,7 +656,7 @@ export function migrateRollback(context: MigrateContext): Promise<number> {
 export async function migrateStatus(context: MigrateContext): Promise<number> {
   const state = readJournal(context.journalPath);
   const next = nextStep(state);
-  const { importDone, verifyDone, shadows, switchDone, purgeBegun, purgeDone } = state;
+  const { importDone, verifyDone, shadows, switchDone, purgeBegun, purged, purgeDone } = state;
   const [firstShadow] = shadows.values();
   const row = (name: string, at: string | undefined, what: string): string[] => [
     name,
@@ -666,7 +708,7 @@ export async function migrateStatus(context: MigrateContext): Promise<number> {
               ? purgeBegun === undefined
                 ? ''
                 : 'under way'
-              : `${purgeDone.count} deleted`,
+              : `${Math.max(purged, purgeDone.count)} deleted`,
           ),
         ],
       ),

@@ -326,9 +326,14 @@ function faultOf(status: number, answer: unknown, retryAfter: number): HkaError 
   const violations = Array.isArray(problem['violations'])
     ? problem['violations'].map((violation) => `\n  ${describeViolation(violation)}`).join('')
     : '';
+  // What the service says of a header is nothing that a command line has.
+  const hint =
+    status === 401
+      ? '; name a file with a token that its configuration has (admin.tokens) by --token-file'
+      : '';
   return new HkaError(
     code,
-    `the admin service answered ${status}: ${said ?? 'no reason given'}${violations}`,
+    `the admin service answered ${status}: ${said ?? 'no reason given'}${hint}${violations}`,
     Number.isFinite(retryAfter) ? { details: { retryAfter } } : {},
   );
 }

@@ -4,7 +4,8 @@ import { skipped, withPart, type CheckResult } from './check.ts';
 import type { DoctorContext } from './context.ts';
 
 /** What to do where it does not answer. */
-export const NO_ANSWER = 'start `hashed-key-auth serve`; where it runs, its log says what is wrong';
+export const NO_ANSWER =
+  'start `hashed-key-auth serve`; where it runs, look at what it says in its log, and whether this user may use its socket';
 
 /** Skipped where no server is meant to run, and without a configuration. */
 export function withServer(

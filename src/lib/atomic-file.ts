@@ -201,7 +201,11 @@ export function readPrivateFile(path: string, what: string, code: ErrorCode): st
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const errno = errnoOf(error);
-    const hint = errno === 'ENOENT' ? 'it is not there' : (errno ?? messageOf(error));
+    const words: Readonly<Record<string, string>> = {
+      ENOENT: 'it is not there',
+      EACCES: 'this user has no right to (EACCES); run this as its owner',
+    };
+    const hint = errno === undefined ? messageOf(error) : (words[errno] ?? errno);
     throw new HkaError(code, `can't read ${what} ${path}: ${hint}`, { cause: error });
   }
   try {

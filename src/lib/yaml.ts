@@ -32,11 +32,18 @@ export function parseYaml(text: string, { subject, code, mergeKeys = false }: Ya
     if (error.reason.startsWith('expected a document')) return undefined;
     const { mark } = error;
     const at = mark === undefined ? '' : ` at line ${mark.line + 1}, column ${mark.column + 1}`;
-    throw new HkaError(code, `${subject} is not valid YAML${at}: ${withoutQuotations(error.reason)}`, {
+    const reason = withoutQuotations(error.reason);
+    throw new HkaError(code, `${subject} is not valid YAML${at}: ${IN_WORDS[reason] ?? reason}`, {
       details: mark === undefined ? {} : { line: mark.line + 1, column: mark.column + 1 },
     });
   }
 }
+
+/** What a parser says, as people say it who have pasted a section below another one of that name. */
+const IN_WORDS: Readonly<Record<string, string>> = {
+  'duplicated mapping key':
+    'this name is there already (duplicated mapping key); put what is below both below one',
+};
 
 /** Names of aliases and tags stand between double quotes, in `!<…>` or after a colon. */
 function withoutQuotations(reason: string): string {

@@ -164,6 +164,12 @@ export class AdminApi {
             `the certificate of Kong's Admin API at ${this.url} is refused (${errnoOf(error) ?? messageOf(error)}); name its CA with --kong-ca-file`,
           );
         }
+        if (errnoOf(error) === 'EPROTO') {
+          throw new HkaError(
+            'HKA_KONG_UNAVAILABLE',
+            `Kong's Admin API at ${this.url} can't be asked: it does not speak TLS as this does (EPROTO); is it http:// there?`,
+          );
+        }
         fault = error;
       }
       if (answer !== undefined && answer.status !== 429 && answer.status < 500) return this.#checked(answer);
@@ -269,7 +275,9 @@ function objectOf(value: unknown): JsonObject {
 function refused(method: string, path: string, status: number): HkaError {
   return new HkaError(
     'HKA_KONG_UNAVAILABLE',
-    `Kong's Admin API answered ${method} ${path.split('?')[0] ?? path} with ${status}`,
+    `Kong's Admin API answered ${method} ${path.split('?')[0] ?? path} with ${status}${
+      status === 404 ? '. Is this its address (admin_listen), and not that of the proxy?' : ''
+    }`,
   );
 }
 

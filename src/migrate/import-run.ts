@@ -30,6 +30,8 @@ export interface CredentialWriter {
   replaceKey(id: string, key: KeyRecord): Promise<void>;
   update(id: string, patch: AttributePatch): Promise<void>;
   revoke(id: string, reason: string): Promise<void>;
+  /** The key before the last rotation is refused from now on. */
+  endOverlap(id: string): Promise<void>;
   remove(id: string): Promise<void>;
 }
 
@@ -71,7 +73,7 @@ export async function runImport(
   const { journal } = deps;
   const weakExpiresAt = options.weakExpiresAt ?? journal.state.weakExpiresAt;
   const classifyDeps: ClassifyDeps = { ...deps, imported: journal.state.imported, weakExpiresAt };
-  const plan = await makePlan(source, classifyDeps);
+  const plan = await makePlan(source, classifyDeps, { onlyNew: options.onlyNew });
   options.onPlan?.(plan);
   assertPlausible(plan, options);
   await notePepper(deps.store, deps.peppers.current);
@@ -88,11 +90,11 @@ export async function runImport(
   });
   await run.finish();
   for (const { where, problem } of source.problems()) run.refuse(where, problem);
-  if (!options.onlyNew)
-    await run.revokeGone(
-      plan.gone.filter((id) => !seen.hasId(id)),
-      source,
-    );
+  if (!options.onlyNew) {
+    const stillGone = (ids: readonly string[]): readonly string[] => ids.filter((id) => !seen.hasId(id));
+    await run.revokeGone(stillGone(plan.gone), source);
+    await run.endFormer(stillGone(plan.formerGone), source);
+  }
   const report = run.report;
   await journal.append({ type: 'import-done', counts: { ...report.counts, weak: report.weak } });
   return report;
@@ -203,6 +205,14 @@ class Run {
       if (await source.has(id)) continue;
       await this.#deps.writer.revoke(id, GONE);
       this.#counts.revoked += 1;
+    }
+  }
+
+  async endFormer(ids: readonly string[], source: CredentialSource): Promise<void> {
+    for (const id of ids) {
+      if (await source.has(id)) continue;
+      await this.#deps.writer.endOverlap(id);
+      this.#counts['keep ours'] += 1;
     }
   }
 

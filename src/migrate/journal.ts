@@ -193,7 +193,8 @@ function apply(state: MigrationState, event: JournalEvent, at: string): void {
       state.purged += event.ids.length;
       return;
     case 'purge-done':
-      state.purgeDone = { at, count: event.count };
+      // Of all runs: one that finds nothing more to delete does not make it none.
+      state.purgeDone = { at, count: (state.purgeDone?.count ?? 0) + event.count };
       return;
     case 'rollback-begin':
       state.rollbackBegun = true;

@@ -150,7 +150,9 @@ class Line {
         reject(
           new HkaError(
             'HKA_SOCKET',
-            `nobody serves ${path}: ${errnoOf(error) ?? messageOf(error)}. Is \`serve\` running?`,
+            errnoOf(error) === 'EACCES'
+              ? `this user may not use ${path} (EACCES): run this as root, or as the user or group of Kong`
+              : `nobody serves ${path}: ${errnoOf(error) ?? messageOf(error)}. Is \`serve\` running?`,
           ),
         );
       socket.once('error', fail);

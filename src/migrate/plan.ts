@@ -28,6 +28,8 @@ export interface Plan {
   readonly warnings: readonly SourceProblem[];
   /** Imported by this migration, and at the source no more. */
   readonly gone: readonly string[];
+  /** The same, but rotated here: the key from the source, which is still good, ends, and the new one stays. */
+  readonly formerGone: readonly string[];
 }
 
 export const MAX_ROWS = 10_000;
@@ -36,6 +38,8 @@ const WIDTH = 8;
 
 export interface PlanOptions {
   readonly rate?: number;
+  /** After the switch what is gone at the source changes nothing here. */
+  readonly onlyNew?: boolean;
   readonly onProgress?: (done: number) => void;
 }
 
@@ -89,10 +93,23 @@ export async function makePlan(
     add({ id: undefined, where, consumer: undefined, what: `not imported: ${problem}`, weaknesses: [] });
   }
   const gone: string[] = [];
+  const formerGone: string[] = [];
   for (const id of deps.imported) {
     if (seen.hasId(id)) continue;
     const record = await deps.store.get(id);
-    if (record !== undefined && record.revokedAt === undefined) gone.push(id);
+    if (record === undefined || record.revokedAt !== undefined) continue;
+    if (record.lookup.kind !== 'issued') gone.push(id);
+    // The source never knew the key that its holder has now, so it has not ended that one.
+    else if (
+      options.onlyNew !== true &&
+      record.previous !== undefined &&
+      record.previous.until > deps.now()
+    ) {
+      formerGone.push(id);
+      counts['keep ours'] += 1;
+      const what = 'left as it is: it was rotated here; its former key ends, which is gone at the source';
+      add({ id, where: `credential ${id}`, consumer: record.consumer, what, weaknesses: [] });
+    }
   }
   const byPlace = (a: PlanRow, b: PlanRow): number => a.where.localeCompare(b.where, 'en', { numeric: true });
   return {
@@ -104,6 +121,7 @@ export async function makePlan(
     omittedRows,
     warnings: source.warnings?.() ?? [],
     gone,
+    formerGone,
   };
 }
 

@@ -2,7 +2,7 @@
  * `migrate residue`: where plain keys still lie after they were deleted: files that are named (dumps, declarative files,
  * decK's state, logs), and what Kong's database keeps. Each finding comes with what to do. Nothing that is found is shown.
  */
-import { createReadStream } from 'node:fs';
+import { createReadStream, type Stats } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createGunzip } from 'node:zlib';
@@ -51,6 +51,11 @@ const KINDS = {
 } as const satisfies Record<string, Kind>;
 
 /** Files, and all files below folders. Throws HKA_USAGE for a path that can't be read. */
+/** Throws HKA_USAGE for what is not there, before anything is done that can't be undone. */
+export async function assertPaths(paths: readonly string[]): Promise<void> {
+  for (const path of paths) await statOf(path);
+}
+
 export async function scanFiles(
   paths: readonly string[],
   finder: KeyFinder,
@@ -67,13 +72,16 @@ export async function scanFiles(
   return found;
 }
 
-async function* filesBelow(path: string): AsyncIterable<string> {
-  let stats;
+async function statOf(path: string): Promise<Stats> {
   try {
-    stats = await stat(path);
+    return await stat(path);
   } catch (error) {
     throw new HkaError('HKA_USAGE', `can't read ${path}: ${errnoOf(error) ?? 'fault'}`);
   }
+}
+
+async function* filesBelow(path: string): AsyncIterable<string> {
+  const stats = await statOf(path);
   if (stats.isFile()) yield path;
   if (!stats.isDirectory()) return;
   const entries = await readdir(path, { recursive: true, withFileTypes: true });

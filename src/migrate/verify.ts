@@ -27,6 +27,8 @@ export interface VerifyReport {
   readonly before: number;
   /** Expired at the source: no request is made with them. */
   readonly expired: number;
+  /** Rotated or revoked here since the switch: nobody needs the key at the source any more. */
+  readonly ended: number;
   readonly failed: readonly VerifyFailure[];
   /** Ids of all that were accepted; of more than {@link MAX_LISTED} only the first. */
   readonly ids: readonly string[];
@@ -63,6 +65,7 @@ export async function runVerify(
   let verified = 0;
   let before = 0;
   let expired = 0;
+  let ended = 0;
   let done = 0;
   const keep = async (least: number): Promise<void> => {
     if (fresh.length < least) return;
@@ -84,7 +87,11 @@ export async function runVerify(
       expired += 1;
       return;
     }
-    const record = await recordOf(credential, classifyDeps);
+    const record = await recordOf(credential, classifyDeps, journal.state.switchDone !== undefined);
+    if (record === undefined) {
+      ended += 1;
+      return;
+    }
     if (typeof record === 'string') {
       fail(record);
       return;
@@ -112,14 +119,15 @@ export async function runVerify(
   // What could not even be read can't be verified.
   for (const { where, problem } of source.problems()) failed.push({ id: undefined, where, problem });
   await journal.append({ type: 'verify-done', verified: verified + before, failed: failed.length });
-  return { verified, before, expired, failed, ids };
+  return { verified, before, expired, ended, failed, ids };
 }
 
-/** Its record; a text when there is none that could be good. */
+/** Its record; a text when there is none that could be good, nothing when none has to be. */
 async function recordOf(
   credential: SourceCredential,
   deps: ClassifyDeps,
-): Promise<CredentialRecord | string> {
+  switched: boolean,
+): Promise<CredentialRecord | string | undefined> {
   const found = await classify(credential, deps);
   switch (found.action) {
     case 'import':
@@ -131,8 +139,13 @@ async function recordOf(
       return 'it was given to another consumer at the source since the import';
     case 'refuse':
       return found.reason;
-    case 'keep ours':
-      return found.reason;
+    case 'keep ours': {
+      // While the overlap of a rotation lasts, its holder gets in with the key that the source has.
+      const { previous, revokedAt } = found.record;
+      const former = previous !== undefined && previous.until > deps.now() && revokedAt === undefined;
+      if (former && (await indexAgrees(previous, credential.key.reveal(), deps.peppers))) return found.record;
+      return switched ? undefined : found.reason;
+    }
     case 'unchanged':
     case 'update':
       return found.record;

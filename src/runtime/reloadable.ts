@@ -36,6 +36,8 @@ export class ReloadableRuntime implements PluginRuntime {
   /** What the connections to Vault were made from. */
   #vaultKey: string;
   #stopListening: () => void;
+  /** Former parts that requests may still use. */
+  readonly #retiring = new Map<Runtime, () => Promise<void>>();
   #closed = false;
 
   static async create(config: Config, logger: Logger, timings?: Timings): Promise<ReloadableRuntime> {
@@ -83,9 +85,9 @@ export class ReloadableRuntime implements PluginRuntime {
       await next.close(keepVault);
       throw error;
     }
-    const fixed = ({ server, log }: Config): string => JSON.stringify([server, log]);
+    const fixed = ({ server, log, metrics }: Config): string => JSON.stringify([server, log, metrics]);
     if (fixed(config) !== fixed(this.#config)) {
-      this.logger.warn({}, 'changes under `server` and `log` take effect at the next start');
+      this.logger.warn({}, 'changes under `server`, `metrics` and `log` take effect at the next start');
     }
     this.#current = next;
     this.#config = config;
@@ -93,13 +95,14 @@ export class ReloadableRuntime implements PluginRuntime {
     this.#stopListening();
     this.#stopListening = next.store.onChange((change) => this.#announce(change));
     this.#announce({ kind: 'all' });
-    void this.#retire(old, keepVault).catch((error: unknown) =>
-      this.logger.warn({ err: describeError(error) }, 'the former configuration was not closed cleanly'),
-    );
+    this.#retiring.set(old, () => old.close(keepVault));
+    void delay(this.#config.server.eventDeadlineMs, undefined, { ref: false }).then(() => this.#retire(old));
   }
 
   async close(): Promise<void> {
     this.#closed = true;
+    // What is not closed has not signed off either, and would be waited for as a gateway that was killed.
+    await Promise.all([...this.#retiring.keys()].map((old) => this.#retire(old)));
     await this.#current.close();
   }
 
@@ -176,10 +179,16 @@ export class ReloadableRuntime implements PluginRuntime {
     for (const listener of this.#listeners) listener(change);
   }
 
-  /** Requests that began with the old parts finish with them. */
-  async #retire(old: Runtime, keepVault: boolean): Promise<void> {
-    await delay(this.#config.server.eventDeadlineMs, undefined, { ref: false });
-    await old.close(keepVault);
+  /** Requests that began with the old parts finish with them: this comes after their deadline, or at the end. */
+  async #retire(old: Runtime): Promise<void> {
+    const close = this.#retiring.get(old);
+    if (close === undefined) return;
+    this.#retiring.delete(old);
+    try {
+      await close();
+    } catch (error) {
+      this.logger.warn({ err: describeError(error) }, 'the former configuration was not closed cleanly');
+    }
   }
 }
 

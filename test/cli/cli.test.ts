@@ -198,6 +198,10 @@ test('create prints the key alone on stdout, and it is nowhere on disk', async (
 test('verify: 3 for a key that is not good, with the reason; 2 for no key or several', async () => {
   const unknown = await installation.run(['keys', 'verify', '--json'], 'nonsense');
   assert.equal([unknown.status, JSON.parse(unknown.stdout)], [3, { valid: false, reason: 'unknown' }]);
+  const pasted = await installation.run(['keys', 'verify'], 'apikey: nonsense');
+  assert.is(pasted.status, 3);
+  assert.match(pasted.stderr, 'give the key alone');
+  assert.not.match(pasted.stderr, 'nonsense');
   assert.is((await installation.run(['keys', 'verify'], '')).status, 2);
   assert.is((await installation.run(['keys', 'verify'], 'a\nb\n')).status, 2);
 });

@@ -82,6 +82,10 @@ test('a dry run writes nothing and says what would be done', async () => {
   const { report } = await importFile(BOTH_FORMS, '--dry-run');
   assert.is(report.imported.length, 2);
   assert.is(readFileSync(installation.store, 'utf8'), before);
+  const file = join(installation.folder, 'weak.yml');
+  writeFileSync(file, 'consumers: [{username: a, keyauth_credentials: [{key: weak-1}]}]');
+  const { stderr } = await installation.run(['keys', 'import', file, '--dry-run']);
+  assert.match(stderr, /^ {2}consumers\[0\]\.keyauth_credentials\[0\].* {2}a$/m);
 });
 
 test('a ttl that has passed is kept: the key is expired, as it was', async () => {

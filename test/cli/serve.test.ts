@@ -1,5 +1,5 @@
 /** `serve` as a process: signals, a configuration read again, a start that can't work, output that nobody reads. */
-import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
@@ -71,6 +71,17 @@ test('SIGHUP reads the configuration again: another store is used from then on',
   assert.is((await event(key)).exit?.status, 401);
 });
 
+test('ended soon after SIGHUP, it has signed off: nobody who revokes a key waits for it', async () => {
+  const served = await installation.serve();
+  const gateways = `${installation.store}.gateways`;
+  await eventually('it says that it runs', () => existsSync(gateways) && readdirSync(gateways).length === 1);
+  served.child.kill('SIGHUP');
+  await eventually('it is read', () => served.output().includes('configuration read again'));
+  await served.kill('SIGTERM');
+  assert.is(served.child.exitCode, 0);
+  assert.equal(readdirSync(gateways), []);
+});
+
 test('SIGHUP with a broken configuration changes nothing and says what is wrong', async () => {
   const { key } = await installation.issue('alice');
   const served = await installation.serve();
@@ -88,6 +99,11 @@ for (const [what, spoil, message] of [
     'a pepper file with other contents',
     () => writeFileSync(join(installation.folder, 'pepper'), 'canary'),
     'init',
+  ],
+  [
+    'a section that is there twice',
+    () => installation.configure(['store: {type: file}']),
+    'put what is below both below one',
   ],
   ['no store', () => rmSync(installation.store), 'credentials.yaml'],
   ['a broken store', () => writeFileSync(installation.store, 'format: 2\ncredentials: 5\n'), 'credentials'],

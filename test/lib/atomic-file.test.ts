@@ -266,6 +266,21 @@ priv('are refused when others can reach them, with the mode and what to run', ()
   }),
 );
 
+priv('that this user may not read: the message says so', () =>
+  inFolder(async (folder) => {
+    const path = join(folder, 'pepper');
+    writeFileSync(path, CANARY);
+    chmodSync(path, 0o000);
+    chmodSync(folder, 0o755);
+    await asNobody(async () => {
+      const { message } = await failure('HKA_PEPPER_UNREADABLE', () =>
+        readPrivateFile(path, 'the pepper file', 'HKA_PEPPER_UNREADABLE'),
+      );
+      assert.match(message, 'no right to (EACCES); run this as its owner');
+    });
+  }),
+);
+
 const asRoot = priv.needing(
   process.getuid?.() === 0 ? undefined : 'needs root: the files are systemd\u2019s',
 );

@@ -29,6 +29,7 @@ async function start(options: Parameters<typeof startStandInAdmin>[0] = {}): Pro
 
 function migrate(admin: StandInAdmin, step: string, ...options: string[]): Promise<CommandResult> {
   const places = ['--kong-admin-url', admin.url, '--page-size', '2'];
+  if (step === 'switch') places.push('--no-server');
   return hkaHere(['migrate', step, '--json', ...places, ...options, '--config', installation.config]);
 }
 
@@ -49,6 +50,21 @@ function fill(admin: StandInAdmin, count: number): void {
 }
 
 const withOpenssl = test.needing(opensslAbsence());
+
+test('https at an Admin API without TLS is told at once: it would not come back by waiting', async () => {
+  const admin = await start();
+  const url = admin.url.replace('http:', 'https:');
+  const { status, stderr } = await hkaHere([
+    'migrate',
+    'plan',
+    '--kong-admin-url',
+    url,
+    '--config',
+    installation.config,
+  ]);
+  assert.is(status, 5);
+  assert.match(stderr, 'is it http:// there?');
+});
 
 withOpenssl('TLS with a private CA and a client certificate: without either nothing is read', async () => {
   const { server, caFile, clientCertFile, clientKeyFile } = makeCertificates(installation.folder);
@@ -188,7 +204,7 @@ test('404 in the middle of a list: it is begun again, a few times; then the run 
   admin.fault = ({ url }) => (url.includes('offset=') ? { status: 404 } : undefined);
   const ended = await migrate(admin, 'import');
   assert.is(ended.status, 5, ended.stderr);
-  assert.match(ended.stderr, /GET \/consumers with 404/);
+  assert.match(ended.stderr, /GET \/consumers with 404.*not that of the proxy/);
   assert.is(readFileSync(installation.store, 'utf8'), before);
 });
 

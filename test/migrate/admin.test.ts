@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { startStandInAdmin, type Entity, type StandInAdmin } from '../helpers/kong/admin-api.ts';
 import { hkaHere } from '../helpers/command-here.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { install, type CommandResult, type Installation } from '../helpers/installation.ts';
 import { kongKey } from '../helpers/keys.ts';
 import { suite } from '../helpers/suite.ts';
@@ -36,7 +37,9 @@ interface Answer<T> extends CommandResult {
 
 async function migrate<T = Record<string, unknown>>(step: string, ...options: string[]): Promise<Answer<T>> {
   const places = step === 'status' ? [] : ['--kong-admin-url', admin.url, '--page-size', '2'];
-  const result = await run(['migrate', step, '--json', ...places, ...options]);
+  // Most tests need no server that goes on running.
+  const unserved = step === 'switch' ? ['--no-server'] : [];
+  const result = await run(['migrate', step, '--json', ...places, ...unserved, ...options]);
   return { ...result, report: JSON.parse(result.stdout === '' ? '{}' : result.stdout) as T };
 }
 
@@ -232,6 +235,94 @@ test('later runs follow the source: new, changed, moved and deleted credentials;
   assert.equal([verified.status, verified.report.failed.map(({ id }) => id)], [4, [revoked.id]]);
   assert.is((await migrate('switch', '--yes')).status, 6);
   assert.ok(kept.id !== added.id);
+});
+
+test('a credential that was rotated here keeps its new key, and is no obstacle while its former key is good', async () => {
+  const weak = admin.addKey(bob, 'a-weak-key');
+  admin.addKey(alice, strong);
+  admin.add('plugins', { name: 'key-auth', config: {} });
+  assert.is((await migrate('import')).status, 0);
+  const rotated = (await run(['keys', 'rotate', weak.id, '--overlap', '30d'])).stdout.trim();
+  assert.equal((await migrate<Record<string, number>>('import')).report['keep ours'], 1);
+  const verified = await migrate<{ verified: number; failed: unknown[] }>('verify');
+  assert.equal([verified.status, verified.report.verified, verified.report.failed], [0, 2, []]);
+  assert.is((await migrate('switch', '--yes')).status, 0);
+  assert.is((await migrate('rollback')).status, 0);
+
+  // Gone at the source, its former key ends here as well; the new one was never known there.
+  admin.entities['key-auths'].delete(weak.id);
+  const plan = await migrate<{ gone: string[]; credentials: { id: string; what: string }[] }>('plan');
+  assert.equal(plan.report.gone, []);
+  assert.match(plan.report.credentials.find(({ id }) => id === weak.id)?.what ?? '', 'its former key ends');
+  const { report } = await migrate<Record<string, number>>('import');
+  assert.equal([report['keep ours'], report['revoked']], [1, 0]);
+  assert.ok(await verifies(rotated));
+  assert.not.ok(await verifies('a-weak-key'));
+});
+
+test('a credential that was rotated here without an overlap holds the switch back until it is gone at the source', async () => {
+  const old = admin.addKey(bob, kongKey());
+  assert.is((await migrate('import')).status, 0);
+  const rotated = (await run(['keys', 'rotate', old.id, '--overlap', '0'])).stdout.trim();
+  const refused = await migrate('switch', '--yes');
+  assert.is(refused.status, 6);
+  assert.match(refused.stderr, 'rotated here');
+  admin.entities['key-auths'].delete(old.id);
+  assert.is((await migrate('switch', '--yes')).status, 0);
+  assert.ok(await verifies(rotated));
+});
+
+test('what is rotated or revoked here after the switch does not stand in the way of the purge', async () => {
+  const [rotated, revoked] = [admin.addKey(bob, kongKey()), admin.addKey(bob, kongKey())];
+  admin.addKey(alice, strong);
+  assert.is((await migrate('import')).status, 0);
+  assert.is((await migrate('switch', '--yes')).status, 0);
+  await run(['keys', 'rotate', rotated.id, '--overlap', '0']);
+  await run(['keys', 'revoke', revoked.id]);
+  const { status, report } = await migrate<{ ended: number; failed: unknown[] }>('verify');
+  assert.equal([status, report.ended, report.failed], [0, 2, []]);
+  const purge = ['--yes-delete-plain-keys', '3', '--settle', '1s'];
+  const mistyped = await migrate('purge', ...purge, '--residue', join(installation.folder, 'not-there'));
+  assert.is(mistyped.status, 2);
+  assert.is(admin.entities['key-auths'].size, 3);
+  assert.is((await migrate('purge', ...purge)).status, 0);
+  // Once more finds nothing, and takes nothing back of what was told.
+  const again = await run(['migrate', 'purge', '--kong-admin-url', admin.url, ...purge]);
+  assert.is(again.status, 0);
+  assert.match(again.stdout, 'Nothing was looked through');
+  assert.match((await run(['migrate', 'status'])).stdout, /^purge .* 3 deleted$/m);
+  assert.match(
+    (await run(['migrate', 'plan', '--kong-admin-url', admin.url])).stdout,
+    '1 gone (they stay here',
+  );
+});
+
+test('nothing is switched while no server is known that runs on the store', async () => {
+  const key = admin.addKey(bob, kongKey());
+  const plugin = admin.add('plugins', { name: 'key-auth', config: {} });
+  assert.is((await migrate('import')).status, 0);
+  const step = ['migrate', 'switch', '--yes', '--kong-admin-url', admin.url];
+  const refused = await run(step);
+  assert.is(refused.status, 6);
+  assert.match(refused.stderr, 'hashed-key-auth serve');
+  assert.is(admin.entities.plugins.get(plugin.id)?.['name'], 'key-auth');
+  const served = await installation.serve();
+  try {
+    await eventually('it says that it runs', async () => (await run(step)).status === 0);
+  } finally {
+    await served.kill('SIGTERM');
+  }
+  assert.is(admin.entities.plugins.get(plugin.id)?.['name'], 'hashed-key-auth');
+  assert.ok(await verifies(String(key['key'])));
+});
+
+test('verify --socket says so where nobody serves it, also when every key was verified before', async () => {
+  admin.addKey(bob, kongKey());
+  assert.is((await migrate('import')).status, 0);
+  assert.is((await migrate('verify')).status, 0);
+  const { status, stderr } = await migrate('verify', '--socket', join(installation.folder, 'not-there.sock'));
+  assert.is(status, 5);
+  assert.match(stderr, 'HKA_SOCKET');
 });
 
 test('an Admin API that is suddenly empty revokes nobody', async () => {

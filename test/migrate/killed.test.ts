@@ -26,7 +26,7 @@ const GIVEN = process.env['MIGRATION_KILLS'];
 const KILLS = { often: Number(GIVEN ?? 4), seldom: Number(GIVEN ?? 2) };
 const CREDENTIALS = GIVEN === undefined ? 5 : 40;
 const PURGE = ['purge', '--settle', '1s', '--yes-delete-plain-keys', String(CREDENTIALS)];
-const STEPS = [['import', '--weak-expire-in', '90d'], ['verify'], ['switch', '--yes'], PURGE];
+const STEPS = [['import', '--weak-expire-in', '90d'], ['verify'], ['switch', '--yes', '--no-server'], PURGE];
 
 /** One gateway with its installation of ours. */
 interface World {

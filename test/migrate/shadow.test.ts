@@ -395,7 +395,7 @@ test('the switch takes them away, so does a rollback; between the two nothing ca
   await migrate('verify');
   await migrate('shadow', '--yes', '--in-path');
   assert.is(shadows().length, 2);
-  assert.is((await migrate('switch', '--yes')).report['switched'], 2);
+  assert.is((await migrate('switch', '--yes', '--no-server')).report['switched'], 2);
   assert.is(shadows().length, 0);
   const late = await migrate('shadow', '--yes');
   assert.is(late.status, 6);

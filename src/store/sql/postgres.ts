@@ -272,5 +272,9 @@ function reasonOf(error: unknown): string {
     typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string'
       ? error.code
       : undefined;
-  return code ?? messageOf(error);
+  if (code !== undefined) return code;
+  const message = messageOf(error);
+  return /does not support SSL/.test(message)
+    ? `${message}. Switch TLS on there (ssl = on); for loopback alone store.postgres.tls.enabled may be false`
+    : message;
 }
