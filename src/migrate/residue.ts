@@ -50,12 +50,12 @@ const KINDS = {
   other: { name: 'a file', advice: 'delete it, or take the keys out' },
 } as const satisfies Record<string, Kind>;
 
-/** Files, and all files below folders. Throws HKA_USAGE for a path that can't be read. */
 /** Throws HKA_USAGE for what is not there, before anything is done that can't be undone. */
 export async function assertPaths(paths: readonly string[]): Promise<void> {
   for (const path of paths) await statOf(path);
 }
 
+/** Files, and all files below folders. Throws HKA_USAGE for a path that can't be read. */
 export async function scanFiles(
   paths: readonly string[],
   finder: KeyFinder,

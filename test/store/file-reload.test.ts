@@ -1,14 +1,19 @@
 /** What happens to a running file store when somebody else changes the file. */
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
+  closeSync,
   mkdirSync,
+  openSync,
   readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { formatCredentials } from '../../src/store/file/emit.ts';
 import { indexToken, type CredentialRecord } from '../../src/store/record.ts';
@@ -77,6 +82,24 @@ test('finds a credential that was written this very moment, issued or imported, 
       return found !== undefined;
     });
     assert.is((await store.findByIndex([indexToken(8, '0f')], 4))[0]?.id, imported.id);
+  }));
+
+test('finds one as well soon after a look that took long, and was no work', () =>
+  using(async ({ store, path, folder }) => {
+    const record = issuedRecord();
+    // Whoever opens a pipe that nobody writes to keeps one of Node's threads for files, of which there are four.
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    const waiting = Array.from({ length: 4 }, () => open(pipe));
+    const look = store.findByPublicId(publicIdOf(record));
+    await delay(100);
+    const writer = openSync(pipe, 'r+');
+    assert.is(await look, undefined);
+    for (const handle of await Promise.all(waiting)) await handle.close();
+    closeSync(writer);
+    await delay(20);
+    replaceByRename(path, formatCredentials([record]));
+    assert.equal(await store.findByPublicId(publicIdOf(record)), record);
   }));
 
 test('keys that are nowhere do not keep the file being read', () =>
