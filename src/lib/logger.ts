@@ -2,8 +2,9 @@
  * Structured logging. Lines are JSON on standard error (Kong merges a plugin server's output into its own log; stdout
  * belongs to commands). Errors are cut down to code, message and stack: a raw error of an HTTP client can carry tokens.
  */
-import { pino, destination } from 'pino';
+import { pino } from 'pino';
 import { isHkaError } from './errors.ts';
+import { openLogOutput, type LogOutput } from './log-output.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
 
@@ -32,6 +33,9 @@ export function describeError(error: unknown): Record<string, unknown> {
   return described;
 }
 
+/** One for all loggers of the process. */
+let standardError: LogOutput | undefined;
+
 /** A logger that writes JSON lines to file descriptor `fd` (2 unless told), synchronously so that a crash loses none. */
 export function createLogger(level: LogLevel, fd = 2): Logger {
   return pino(
@@ -58,7 +62,7 @@ export function createLogger(level: LogLevel, fd = 2): Logger {
         censor: '[redacted]',
       },
     },
-    destination({ dest: fd, sync: true }),
+    fd === 2 ? (standardError ??= openLogOutput(2)) : openLogOutput(fd),
   );
 }
 

@@ -1,4 +1,5 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -65,6 +66,83 @@ test('our errors are described by code, details and cause', () => {
     line: 5,
     cause: 'inner',
   });
+});
+
+/** Both ends of a pipe: what is written, and what reads it. */
+function pipe(): { readonly writeTo: number; readonly read: () => string; readonly close: () => void } {
+  const folder = mkdtempSync(join(tmpdir(), 'hka-log-'));
+  const path = join(folder, 'pipe');
+  execFileSync('mkfifo', [path]);
+  const readFrom = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  // As a shell hands it over: writing waits for room.
+  const writeTo = openSync(path, constants.O_WRONLY);
+  const buffer = Buffer.alloc(1024 * 1024);
+  return {
+    writeTo,
+    read: () => {
+      let text = '';
+      try {
+        for (let got = 1; got > 0; text += buffer.toString('utf8', 0, got)) got = readSync(readFrom, buffer);
+      } catch {
+        // It is empty.
+      }
+      return text;
+    },
+    close: () => {
+      closeSync(readFrom);
+      closeSync(writeTo);
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+test('a pipe that nobody empties holds nobody up; afterwards the log says how many lines were lost', () => {
+  const { writeTo, read, close } = pipe();
+  try {
+    const logger = createLogger('info', writeTo);
+    for (let count = 0; count < 2000; count += 1) logger.info({ count, pad: 'x'.repeat(100) }, 'full');
+    // Longer than what a pipe takes as a whole.
+    logger.info({ pad: 'x'.repeat(10_000) }, 'long');
+    const before = read().trimEnd().split('\n');
+    logger.info({}, 'last');
+    const lines = [...before, ...read().trimEnd().split('\n')].map(
+      (line) => JSON.parse(line) as Record<string, unknown>,
+    );
+    const lost = lines.at(-2)?.['lost'];
+    assert.is(lines.at(-1)?.['msg'], 'last');
+    assert.is(lines.at(-2)?.['level'], 'warn');
+    assert.is(lines.length - 2 + Number(lost), 2001);
+  } finally {
+    close();
+  }
+});
+
+test('a line longer than a pipe takes as a whole goes on where it was cut', () => {
+  const { writeTo, read, close } = pipe();
+  try {
+    const logger = createLogger('info', writeTo);
+    const pad = 'x'.repeat(100_000);
+    logger.info({ pad }, 'long');
+    const begun = read();
+    logger.info({}, 'next');
+    const [long, next] = (begun + read())
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.is(long?.['pad'], pad);
+    assert.is(next?.['msg'], 'next');
+  } finally {
+    close();
+  }
+});
+
+test('a full disk holds nobody up', () => {
+  const fd = openSync('/dev/full', 'w');
+  try {
+    createLogger('info', fd).info({}, 'into nothing');
+  } finally {
+    closeSync(fd);
+  }
 });
 
 test('a limited line is written once in its time, and the next one counts those held back', () => {
