@@ -40,20 +40,30 @@ export async function serve(configFile: string | undefined): Promise<number> {
   }
   const metrics = await startMetrics(config, server, runtime, timings, logger);
   const admin = await startAdminIfWanted(config, logger);
-  let reloading = Promise.resolve();
+  const reload = async (): Promise<void> => {
+    try {
+      const reread = withWorkers(loadConfig(file));
+      await runtime.reload(reread);
+      server.use?.(reread);
+      logger.info({ file }, 'configuration read again');
+    } catch (error) {
+      logger.error({ err: describeError(error) }, 'the new configuration is refused; the former one stays');
+    }
+    await admin?.reloadTokens();
+  };
+  let reloading = false;
+  let again = false;
   process.on('SIGHUP', () => {
-    // One after another: the last file read is the one that counts.
-    reloading = reloading.then(async () => {
-      try {
-        const reread = withWorkers(loadConfig(file));
-        await runtime.reload(reread);
-        server.use?.(reread);
-        logger.info({ file }, 'configuration read again');
-      } catch (error) {
-        logger.error({ err: describeError(error) }, 'the new configuration is refused; the former one stays');
+    // One after another, and the last file read is the one that counts: signals that come meanwhile are as good as one.
+    again = true;
+    if (reloading) return;
+    reloading = true;
+    void (async () => {
+      while (again) {
+        again = false;
+        await reload();
       }
-      await admin?.reloadTokens();
-    });
+    })().finally(() => (reloading = false));
   });
   const signal = await stopped;
   logger.info({ signal, events: server.runningEvents }, 'ending; requests in flight may finish');

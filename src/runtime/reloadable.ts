@@ -22,6 +22,9 @@ import type { SecretData } from '../vault/secret-data.ts';
 import type { Config } from './config.ts';
 import { Runtime, type SecretState, type Timings, type VaultState } from './runtime.ts';
 
+/** Former runtimes that may still be finishing their requests: each has memory, and connections to the store, of its own. */
+const MAX_RETIRING = 2;
+
 export class ReloadableRuntime implements PluginRuntime {
   readonly logger: Logger;
   readonly clock = systemClock;
@@ -38,6 +41,8 @@ export class ReloadableRuntime implements PluginRuntime {
   #stopListening: () => void;
   /** Former parts that requests may still use. */
   readonly #retiring = new Map<Runtime, () => Promise<void>>();
+  /** Each resolves when a former runtime is closed. */
+  readonly #retirements = new Set<Promise<void>>();
   #closed = false;
 
   static async create(config: Config, logger: Logger, timings?: Timings): Promise<ReloadableRuntime> {
@@ -69,8 +74,12 @@ export class ReloadableRuntime implements PluginRuntime {
     return this.#current.start();
   }
 
-  /** Throws what is wrong with `config`; then everything is as before. */
+  /**
+   * Throws what is wrong with `config`; then everything is as before. Waits while too many former runtimes are still finishing.
+   * Not to be called again before it is done.
+   */
   async reload(config: Config): Promise<void> {
+    while (this.#retirements.size >= MAX_RETIRING) await Promise.race(this.#retirements);
     const old = this.#current;
     const vaultKey = vaultIdentity(config);
     const keepVault = old.vault !== undefined && vaultKey === this.#vaultKey;
@@ -96,7 +105,10 @@ export class ReloadableRuntime implements PluginRuntime {
     this.#stopListening = next.store.onChange((change) => this.#announce(change));
     this.#announce({ kind: 'all' });
     this.#retiring.set(old, () => old.close(keepVault));
-    void delay(this.#config.server.eventDeadlineMs, undefined, { ref: false }).then(() => this.#retire(old));
+    const retired = delay(this.#config.server.eventDeadlineMs, undefined, { ref: false })
+      .then(() => this.#retire(old))
+      .finally(() => this.#retirements.delete(retired));
+    this.#retirements.add(retired);
   }
 
   async close(): Promise<void> {

@@ -54,4 +54,25 @@ test('a configuration that is still being read when it is closed leaves nothing 
   }
 });
 
+test('however often the configuration is read again, few former runtimes are open at a time', async () => {
+  const installation = await install();
+  const read = loadConfig(installation.config);
+  const config = { ...read, server: { ...read.server, eventDeadlineMs: 300 } };
+  const runtime = await ReloadableRuntime.create(config, silentLogger);
+  // A server would keep the process running.
+  const running = setInterval(() => undefined, 1000);
+  try {
+    await runtime.start();
+    const since = performance.now();
+    for (let count = 0; count < 7; count += 1) await runtime.reload(config);
+    // Two at once, each for as long as an event may take.
+    const tookMs = performance.now() - since;
+    assert.ok(tookMs > 550, `${tookMs} ms`);
+  } finally {
+    clearInterval(running);
+    await runtime.close();
+    await installation.dispose();
+  }
+});
+
 test.run();
