@@ -216,7 +216,7 @@ class ShadowAhead extends Shadow {
   async access(kong: Kong, event: KongEvent): Promise<void> {
     let note: Note;
     try {
-      note = await abortable(this.#look(kong), event);
+      note = await abortable(this.#look(kong, event), event);
     } catch (error) {
       note = undecided(event.endReason === undefined ? 'unavailable' : 'late');
       this.shared.runtime.logOnce(
@@ -241,7 +241,7 @@ class ShadowAhead extends Shadow {
     return known.kind === 'pending' ? this.shared.verifier.take(known.token, event) : known;
   }
 
-  async #look(kong: Kong): Promise<Note> {
+  async #look(kong: Kong, event: KongEvent): Promise<Note> {
     const { anonymous, keyInQuery, runOnPreflight } = this.settings;
     const [headers, rawQuery, method, credential] = await Promise.all([
       kong.request.get_headers(MAX_HEADERS),
@@ -260,7 +260,7 @@ class ShadowAhead extends Shadow {
       if (Number(headers['content-length']?.[0] ?? 0) > maxBodyBytes) return NO_KEY;
       const form = await readForm(
         headers,
-        () => readBody(kong, maxBodyBytes),
+        () => readBody(kong, maxBodyBytes, event),
         (...line) => this.shared.runtime.logOnce(...line),
       );
       found = findKey(

@@ -49,6 +49,7 @@ const OUTCOME_OF: Readonly<Record<string, RequestOutcome>> = {
 
 /** What Kong told about the request. */
 interface Request {
+  readonly event: KongEvent;
   readonly headers: Headers;
   /** Undefined until it is asked for. */
   rawQuery: string | undefined;
@@ -128,7 +129,7 @@ class HashedKeyAuth implements PluginInstance {
   async access(kong: Kong, event: KongEvent): Promise<void> {
     let headers: Headers = {};
     try {
-      const request = await this.#ask(kong);
+      const request = await this.#ask(kong, event);
       headers = request.headers;
       await this.#handle(kong, event, request);
     } catch (error) {
@@ -155,7 +156,7 @@ class HashedKeyAuth implements PluginInstance {
   }
 
   /** Everything that decides, in one write. */
-  async #ask(kong: Kong): Promise<Request> {
+  async #ask(kong: Kong, event: KongEvent): Promise<Request> {
     const { runOnPreflight, anonymous } = this.#settings;
     // While failures come in fast, what is needed to refuse a request is asked for with the rest: the request is then
     // over after one exchange, and the good ones beside it get their turn sooner.
@@ -164,7 +165,7 @@ class HashedKeyAuth implements PluginInstance {
       ? Promise.all([kong.request.get_headers(MAX_HEADERS), kong.request.get_raw_query()])
       : kong.request.get_headers(MAX_HEADERS).then((headers) => [headers] as const);
     const asksMethod = !runOnPreflight || this.#upstreamSecrets.needForm;
-    if (!asksMethod && anonymous === undefined && !flooded) return asRequest(await needed);
+    if (!asksMethod && anonymous === undefined && !flooded) return asRequest(event, await needed);
     const [found, method, credential, address, requestId] = await Promise.all([
       needed,
       asksMethod ? kong.request.get_method() : '',
@@ -172,7 +173,7 @@ class HashedKeyAuth implements PluginInstance {
       flooded ? kong.client.get_forwarded_ip() : '',
       flooded ? kong.nginx.get_var('kong_request_id') : '',
     ]);
-    return asRequest(found, method, credential, flooded ? { address, requestId } : undefined);
+    return asRequest(event, found, method, credential, flooded ? { address, requestId } : undefined);
   }
 
   /**
@@ -317,6 +318,9 @@ class HashedKeyAuth implements PluginInstance {
       requests[OUTCOME_OF[outcome.message] ?? 'unauthorized'] += 1;
       return sendError(kong, request.headers, this.#unauthorized(outcome.message), request.client?.requestId);
     }
+    // It may be held back, with many others.
+    request.body = undefined;
+    request.content = undefined;
     const { requestId } = await this.#client(kong, request);
     const waitSeconds = await this.#countFailure(kong, request, outcome);
     if (throttle.holdsBack) {
@@ -421,7 +425,7 @@ class HashedKeyAuth implements PluginInstance {
   }
 
   #content(kong: Kong, request: Request): Promise<Buffer> {
-    request.content ??= readBody(kong, this.#runtime.maxBodyBytes);
+    request.content ??= readBody(kong, this.#runtime.maxBodyBytes, request.event);
     return request.content;
   }
 
@@ -458,10 +462,11 @@ class HashedKeyAuth implements PluginInstance {
 }
 
 function asRequest(
+  event: KongEvent,
   [headers, rawQuery]: readonly [Headers, string?],
   method = '',
   credential?: Credential,
   client?: Client,
 ): Request {
-  return { headers, rawQuery, method, credential, body: undefined, content: undefined, client };
+  return { event, headers, rawQuery, method, credential, body: undefined, content: undefined, client };
 }

@@ -87,7 +87,7 @@ class VaultUpstreamSecrets implements PluginInstance {
     }
     if (this.#isAuthenticated(request)) {
       const injection = await this.#secrets.read(this.#runtime, request.consumer, event);
-      await this.#forward(kong, request, injection);
+      await this.#forward(kong, event, request, injection);
       this.#runtime.injections.injected += 1;
       return 'forwarded';
     }
@@ -103,7 +103,7 @@ class VaultUpstreamSecrets implements PluginInstance {
       );
       return sendError(kong, request.headers, { status: 401, message: 'Unauthorized' });
     }
-    await this.#forward(kong, request, undefined);
+    await this.#forward(kong, event, request, undefined);
     this.#runtime.injections.preflight += 1;
     return 'forwarded';
   }
@@ -113,9 +113,14 @@ class VaultUpstreamSecrets implements PluginInstance {
     return !this.#secrets.perConsumer || consumer !== undefined;
   }
 
-  async #forward(kong: Kong, request: Request, injection: Injection | undefined): Promise<void> {
+  async #forward(
+    kong: Kong,
+    event: KongEvent,
+    request: Request,
+    injection: Injection | undefined,
+  ): Promise<void> {
     const { headers, method, rawQuery } = request;
-    const body = (): Promise<Buffer> => readBody(kong, this.#runtime.maxBodyBytes);
+    const body = (): Promise<Buffer> => readBody(kong, this.#runtime.maxBodyBytes, event);
     const form = await this.#secrets.form({ headers, method, body }, injection);
     const cleared = clearSent(headers, this.#guardedHeaders);
     const changes = injection === undefined ? cleared : withSecrets(cleared, injection.headers, form);

@@ -87,9 +87,9 @@ export class FormBody {
   }
 
   #jsonValues(names: ReadonlySet<string>): Map<string, BodyValue> {
-    const object = parseJsonObject(this.#text);
+    const object = parseJsonObject(this.#text, MAX_JSON_DEPTH);
     const found = new Map<string, BodyValue>();
-    if (object === undefined || object.depth > MAX_JSON_DEPTH) return found;
+    if (object === undefined) return found;
     for (const member of object.members) {
       // Of a repeated member the last one counts.
       if (names.has(member.name)) found.set(member.name, jsonValue(memberValue(this.#text, member)));

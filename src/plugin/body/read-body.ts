@@ -4,23 +4,43 @@
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import type { Lifetime } from '../../lib/abortable.ts';
 import { HkaError, errnoOf } from '../../lib/errors.ts';
 import type { Kong } from '../kong.ts';
+import { Turns } from './turns.ts';
+
+/** Bodies beyond this wait for their turn. Others cost no more than a request does. */
+const LARGE_BYTES = 16 * 1024;
+
+const turns = new Turns();
 
 /**
- * Rejects with HKA_BODY_UNREADABLE, which says what to do, or HKA_BODY_TOO_LARGE. `maxBytes` bounds what is taken into
- * memory.
+ * Rejects with HKA_BODY_UNREADABLE, which says what to do, or HKA_BODY_TOO_LARGE, or when `lifetime` ends while it waits for
+ * its turn. `maxBytes` bounds what is taken into memory. Whoever gets a body is expected to look into it at once.
  */
-export async function readBody(kong: Kong, maxBytes: number): Promise<Buffer> {
+export async function readBody(kong: Kong, maxBytes: number, lifetime: Lifetime): Promise<Buffer> {
+  // Not within a turn: Kong may still be waiting for the client.
   const body = await kong.request.get_raw_body();
   switch (body.kind) {
-    case 'content':
-      if (body.content.length > maxBytes) throw tooLarge(body.content.length, maxBytes);
-      return body.content;
+    case 'content': {
+      const { content } = body;
+      if (content.length > maxBytes) throw tooLarge(content.length, maxBytes);
+      return content.length > LARGE_BYTES ? inTurn(lifetime, async () => content) : content;
+    }
+    // nginx makes files of what doesn't fit into its buffer.
     case 'file':
-      return readSpilled(body.path, maxBytes);
+      return inTurn(lifetime, () => readSpilled(body.path, maxBytes));
     case 'error':
       throw new HkaError('HKA_BODY_UNREADABLE', `Kong does not give the request's body: ${body.message}`);
+  }
+}
+
+async function inTurn(lifetime: Lifetime, read: () => Promise<Buffer>): Promise<Buffer> {
+  const end = await turns.take(lifetime);
+  try {
+    return await read();
+  } finally {
+    end();
   }
 }
 

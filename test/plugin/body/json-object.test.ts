@@ -90,4 +90,16 @@ test('nesting is counted, not followed: a hundred thousand levels are no danger'
   assert.is(without(`{"apikey":"k","d":${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}}`, 'd'), '{"apikey":"k"}');
 });
 
+test('what is nested deeper than may be is told before it is parsed', () => {
+  const deep = `{"a":${'['.repeat(50)}${']'.repeat(50)}}`;
+  assert.is(parseJsonObject(deep)?.depth, 51);
+  assert.is(parseJsonObject(deep, 51)?.depth, 51);
+  assert.is(parseJsonObject(deep, 50), undefined);
+  // Brackets in texts are none.
+  assert.is(parseJsonObject(`{"a":"${'['.repeat(50)}"}`, 2)?.depth, 1);
+  const since = performance.now();
+  assert.is(parseJsonObject('['.repeat(1_000_000), 1000), undefined);
+  assert.ok(performance.now() - since < 200);
+});
+
 test.run();
