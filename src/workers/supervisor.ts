@@ -60,6 +60,8 @@ const HANG_MS = 2500;
 const START_MS = 30_000;
 /** When an active worker is silent for so long, another one takes its place. */
 const SILENT_MS = 1250;
+/** Connections wait at least so long for a worker to be replaced. A hung one must have been killed by then: it listens, too. */
+const NOBODY_MS = HANG_MS + 1500;
 /** A worker that ended sooner than this after its start is replaced after a pause. */
 const SHORT_LIFE_MS = 1000;
 const RESTART_PAUSE_MS = 1000;
@@ -109,6 +111,8 @@ export class Supervisor {
   readonly #activeCount: ActiveCount;
   /** How many should have taken connections when this was last looked at. */
   #relievedAt: number;
+  /** When a worker that works was seen last. */
+  #servedAt = performance.now();
   #config: Config;
   #nextMember = 1;
   /** The socket, and the name it was bound under, which is its own until it is put in place. */
@@ -438,7 +442,8 @@ export class Supervisor {
 
   #replaceSocketIfMissing(): void {
     // One at a time: workers leave the former socket as soon as they listen on a new one.
-    if (this.#ending || !this.#file.isMissing() || this.#unpublished !== undefined) return;
+    if (this.#ending || this.#handle === undefined) return;
+    if (!this.#file.isMissing() || this.#unpublished !== undefined) return;
     this.#logger.warn({ socket: this.#file.path }, 'the socket had been removed; it is made again');
     try {
       this.#bind();
@@ -456,6 +461,8 @@ export class Supervisor {
     const fit = [...this.#members.values()].filter(
       (member) => isReachable(member) && now - member.heardAt < SILENT_MS,
     );
+    if (fit.length > 0) this.#servedAt = now;
+    else if (now - this.#servedAt > Math.max(this.#config.server.eventDeadlineMs, NOBODY_MS)) this.#refuse();
     const active = fit.filter((member) => member.active);
     const standby = fit.filter((member) => !member.active);
     const { wanted } = this.#activeCount;
@@ -486,7 +493,29 @@ export class Supervisor {
     for (const member of active) this.#tell(member, { kind: 'active', workers: active.length });
   }
 
+  /**
+   * Nobody takes connections, and who waits for one has waited for as long as an event may take: Kong shall answer at once, and
+   * not when its own patience ends.
+   */
+  #refuse(): void {
+    if (this.#handle === undefined || this.#unpublished !== undefined) return;
+    this.#logger.error(
+      { workers: this.#members.size },
+      'no worker works; connections are refused until one does',
+    );
+    this.#handle.close();
+    this.#handle = undefined;
+  }
+
   #activate(member: Member): void {
+    if (this.#handle === undefined) {
+      try {
+        this.#bind();
+      } catch (error) {
+        this.#logOnce('bind', 'error', { err: describeError(error) }, 'the socket cannot be made again');
+        return;
+      }
+    }
     member.active = true;
     this.#tell(member, { kind: 'listen' }, this.#handle);
   }

@@ -2,7 +2,7 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
-import { install, type Installation, type Served } from '../helpers/installation.ts';
+import { answers as listens, install, type Installation, type Served } from '../helpers/installation.ts';
 import { headersReply, PluginSocket, stringReply, type Answer } from '../helpers/plugin-socket.ts';
 import { suite } from '../helpers/suite.ts';
 
@@ -109,6 +109,38 @@ test('all of them killed at once: the socket stays, and waiting connections are 
   const peer = await PluginSocket.open(installation.socket);
   assert.is((await peer.event(instance, answers())).end, 'return');
   peer.close();
+});
+
+test('while no worker can be started connections are refused, after as long as an event may take; once one is, it serves', async () => {
+  const first = await PluginSocket.open(installation.socket);
+  const instance = (await first.start('hashed-key-auth', {})) ?? 0;
+  const former = served.workers();
+  for (const pid of former) process.kill(pid, 'SIGKILL');
+  const stopped = new Set<number>();
+  // Before they have said a word: that long it takes to start on a machine that has other things to do.
+  const stop = setInterval(() => {
+    for (const pid of served.workers()) {
+      if (former.includes(pid) || stopped.has(pid)) continue;
+      process.kill(pid, 'SIGSTOP');
+      stopped.add(pid);
+    }
+  }, 1);
+  const since = performance.now();
+  try {
+    await eventually('their connections are closed', () => first.closed);
+    const waiting = await PluginSocket.open(installation.socket);
+    assert.is((await waiting.event(instance, answers())).end, 'closed');
+    assert.ok(performance.now() - since < 7000, `${performance.now() - since} ms`);
+    assert.not(await listens(installation.socket));
+  } finally {
+    clearInterval(stop);
+    for (const pid of stopped) process.kill(pid, 'SIGCONT');
+  }
+  await eventually('it serves again', () => listens(installation.socket));
+  const peer = await PluginSocket.open(installation.socket);
+  assert.is((await peer.event(instance, answers())).end, 'return');
+  peer.close();
+  assert.match(served.output(), 'no worker works');
 });
 
 test.run();
