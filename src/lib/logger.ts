@@ -66,17 +66,32 @@ export function createLogger(level: LogLevel, fd = 2): Logger {
   );
 }
 
-/** Passes at most one line for the same `key` in `intervalMs`; the next one says how many were held back. */
-export function createLogLimiter(intervalMs: number, now: () => number = Date.now) {
+/** Keys whose lines are told apart at a time. */
+const MAX_LIMITED = 1000;
+
+/**
+ * Passes at most one line for the same `key` in `intervalMs`; the next one says how many were held back. Of more keys than can
+ * be told apart, all further ones count as the same: what has many names is not written more often for that.
+ */
+export function createLogLimiter(intervalMs: number, now: () => number = () => performance.now()) {
+  /** Those whose time ends first come first. */
   const seen = new Map<string, { until: number; held: number }>();
-  return (key: string, write: (heldBack: number) => void): void => {
+  const makeRoom = (at: number): void => {
+    for (const [key, { until }] of seen) {
+      if (seen.size < MAX_LIMITED || at < until) return;
+      seen.delete(key);
+    }
+  };
+  return (wanted: string, write: (heldBack: number) => void): void => {
     const at = now();
+    makeRoom(at);
+    const key = seen.has(wanted) || seen.size < MAX_LIMITED ? wanted : '';
     const entry = seen.get(key);
     if (entry !== undefined && at < entry.until) {
       entry.held += 1;
       return;
     }
-    if (seen.size > 1000) seen.clear();
+    seen.delete(key);
     seen.set(key, { until: at + intervalMs, held: 0 });
     write(entry?.held ?? 0);
   };

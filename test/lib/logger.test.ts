@@ -156,4 +156,18 @@ test('a limited line is written once in its time, and the next one counts those 
   assert.equal(written, [0, 0, 4]);
 });
 
+test('lines with ever new keys are limited, too, and those that are told apart stay so', () => {
+  let now = 0;
+  const limit = createLogLimiter(1000, () => now);
+  let written = 0;
+  const all = (): void => {
+    for (let key = 0; key < 5000; key += 1) limit(`key ${key}`, () => (written += 1));
+  };
+  for (let round = 0; round < 3; round += 1) all();
+  assert.is(written, 1001);
+  now = 1000;
+  all();
+  assert.is(written, 2002);
+});
+
 test.run();
