@@ -6,7 +6,7 @@
  */
 import { hash, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { Clock } from '../lib/clock.ts';
+import { isYounger, type Clock } from '../lib/clock.ts';
 import type { ConsumerRef } from '../store/record.ts';
 import type { DenialReason } from './verdict.ts';
 
@@ -80,18 +80,12 @@ export class VerificationCache {
 
   /** Whether the entry's row was read recently enough. */
   isFresh(entry: VerifiedEntry): boolean {
-    return this.#isYounger(entry, this.#ttlMs);
+    return isYounger(this.#clock, entry.checkedAt, this.#ttlMs);
   }
 
   /** Whether the entry may be used although its row can't be read. Never when it is known to have changed. */
   isUsableStale(entry: VerifiedEntry): boolean {
-    return entry.checkedAt > 0 && this.#isYounger(entry, this.#maxStaleMs);
-  }
-
-  /** After the clock was set back nobody knows how old an entry is. */
-  #isYounger(entry: VerifiedEntry, ms: number): boolean {
-    const age = this.#clock.now() - entry.checkedAt;
-    return age >= 0 && age < ms;
+    return entry.checkedAt > 0 && isYounger(this.#clock, entry.checkedAt, this.#maxStaleMs);
   }
 
   setVerified(slot: string, entry: VerifiedEntry): void {

@@ -6,6 +6,12 @@ export interface Clock {
 
 export const systemClock: Clock = { now: () => Date.now() };
 
+/** Whether `since` is less than `ms` ago. Not for what lies ahead: after the clock was set back nobody knows how old it is. */
+export function isYounger(clock: Clock, since: number, ms: number): boolean {
+  const age = clock.now() - since;
+  return age >= 0 && age < ms;
+}
+
 /** A clock for tests that moves only when told to. */
 export class ManualClock implements Clock {
   #nowMs: number;

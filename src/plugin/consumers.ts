@@ -3,7 +3,7 @@
  * kept for a short, stated time, so that a changed or deleted consumer is noticed within it.
  */
 import { LRUCache } from 'lru-cache';
-import type { Clock } from '../lib/clock.ts';
+import { isYounger, type Clock } from '../lib/clock.ts';
 import { HkaError } from '../lib/errors.ts';
 import type { ConsumerRef } from '../store/record.ts';
 import type { Consumer, Kong } from './kong.ts';
@@ -28,7 +28,7 @@ export class ConsumerCache {
   get(kong: Kong, ref: ConsumerRef): Consumer | undefined | Promise<Consumer | undefined> {
     const slot = ref.id === undefined ? `name:${ref.username ?? ''}` : `id:${ref.id}`;
     const known = this.#entries.get(slot);
-    if (known !== undefined && this.#clock.now() - known.at < this.#ttlMs) return known.consumer;
+    if (known !== undefined && isYounger(this.#clock, known.at, this.#ttlMs)) return known.consumer;
     const { id, username = '' } = ref;
     return id === undefined
       ? this.#load(
@@ -47,7 +47,7 @@ export class ConsumerCache {
   getByName(kong: Kong, name: string): Consumer | undefined | Promise<Consumer | undefined> {
     const slot = `any:${name}`;
     const known = this.#entries.get(slot);
-    if (known !== undefined && this.#clock.now() - known.at < this.#ttlMs) return known.consumer;
+    if (known !== undefined && isYounger(this.#clock, known.at, this.#ttlMs)) return known.consumer;
     return this.#load(
       slot,
       () => kong.client.load_consumer(name, true),

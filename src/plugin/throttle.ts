@@ -11,7 +11,7 @@ import { isIPv6 } from 'node:net';
 import type { Lifetime } from '../lib/abortable.ts';
 import { Alarms } from '../lib/alarms.ts';
 import { Buckets } from '../lib/buckets.ts';
-import type { Clock } from '../lib/clock.ts';
+import { isYounger, type Clock } from '../lib/clock.ts';
 
 export interface ThrottleOptions {
   readonly enabled: boolean;
@@ -93,7 +93,7 @@ export class GuessThrottle {
 
   /** Whether failures come in so fast that it is worth being prepared for the next one. */
   get isFlooded(): boolean {
-    return this.#clock.now() - this.#floodedAt < REMEMBER_MS;
+    return isYounger(this.#clock, this.#floodedAt, REMEMBER_MS);
   }
 
   /** Counts a request that was let in. */
@@ -111,14 +111,14 @@ export class GuessThrottle {
     if (failures < FLOOD_FAILURES && !goesOn) return;
     const now = this.#clock.now();
     this.#floodedAt = now;
-    if (now - this.#admittedAt > REMEMBER_MS) return;
+    if (!isYounger(this.#clock, this.#admittedAt, REMEMBER_MS)) return;
     const good = Math.max(this.#admitted + this.#admittedBefore, 2 * this.#admittedUsually);
     if (goesOn || failures > FLOOD_SHARE * good) this.#inTheWayAt = now;
   }
 
   /** Whether a flood of failures stands in the way of others: there are good requests, and the bad ones are far more. */
   get #standsInTheWay(): boolean {
-    return this.#clock.now() - this.#inTheWayAt < REMEMBER_MS;
+    return isYounger(this.#clock, this.#inTheWayAt, REMEMBER_MS);
   }
 
   /** Whether a key that could be guessed may be looked at for this client. Counts as a failure until it is given back. */

@@ -1,6 +1,6 @@
 /** What plugin instances work with inside a worker: everything that is decided once for all workers is asked for. */
 import { LRUCache } from 'lru-cache';
-import { systemClock, type Clock } from '../lib/clock.ts';
+import { isYounger, systemClock, type Clock } from '../lib/clock.ts';
 import { createLogLimiter, type Logger, type LogOnce } from '../lib/logger.ts';
 import { isGuessable, publicIdOf } from '../keys/guessable.ts';
 import { ConsumerCache } from '../plugin/consumers.ts';
@@ -114,7 +114,7 @@ export class WorkerRuntime implements PluginRuntime {
     // No field's name and no reference has a # in it.
     const key = [reference.text, ...fields].join('#');
     const known = this.#secrets.get(key);
-    if (known !== undefined && this.clock.now() - known.at < SECRET_MS) return known.value;
+    if (known !== undefined && isYounger(this.clock, known.at, SECRET_MS)) return known.value;
     const running = this.#fetching.get(key);
     if (running !== undefined) return running;
     const fetching = this.#fetch(key, reference, fields).finally(() => this.#fetching.delete(key));
@@ -125,10 +125,9 @@ export class WorkerRuntime implements PluginRuntime {
   async refused(reference: SecretName, generation: number): Promise<Verdict> {
     // An upstream that answers many requests with a refusal says the same every time.
     const key = `${generation} ${reference.text}`;
-    const now = this.clock.now();
     const told = this.#refusals.get(key);
-    if (told !== undefined && now - told < REFUSAL_MS) return 'ignored';
-    this.#refusals.set(key, now);
+    if (told !== undefined && isYounger(this.clock, told, REFUSAL_MS)) return 'ignored';
+    this.#refusals.set(key, this.clock.now());
     const verdict = (await this.#link.ask({ kind: 'refused', reference, generation })) as Verdict;
     // The other workers ask again within SECRET_MS.
     if (verdict !== 'ignored') {

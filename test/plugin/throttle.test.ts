@@ -228,4 +228,14 @@ test('a clock that is set back gives no failures back', () => {
   assert.not.ok(buckets.charge('a'));
 });
 
+test('a flood is not one for a day because the clock is set back by one', () => {
+  const clock = new ManualClock();
+  const throttle = new GuessThrottle(OPTIONS, clock);
+  throttle.admitted();
+  failures(throttle, 100, 'a');
+  assert.ok(throttle.isFlooded && throttle.holdsBack);
+  clock.advance(-86_400_000);
+  assert.not.ok(throttle.isFlooded || throttle.holdsBack);
+});
+
 test.run();
