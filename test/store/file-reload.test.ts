@@ -242,6 +242,25 @@ test('keeps the last good version when the file is emptied, removed, or turned i
     { pollMs: 20 },
   ));
 
+test('does not look into what has become too large at once, and is open all the while', () =>
+  using(
+    async ({ store, path, log }) => {
+      const record = issuedRecord();
+      await store.insert([record]);
+      const good = readFileSync(path, 'utf8');
+      replaceByRename(path, '\0'.repeat(20_000_000));
+      assert.match(await refused(store), /too large at once.*SIGHUP/);
+      // One line, though it goes on growing.
+      appendFileSync(path, '\0'.repeat(1_000_000));
+      await delay(100);
+      assert.is(errorsIn(log).length, 1);
+      assert.equal(await store.get(record.id), record);
+      replaceByRename(path, good);
+      await eventually('it is well again', () => store.health().live);
+    },
+    { pollMs: 20 },
+  ));
+
 test('is well again when the very file that was missing comes back', () =>
   using(async ({ store, path }) => {
     await store.insert([issuedRecord()]);

@@ -77,6 +77,12 @@ export function openFileStore(options: FileStoreOptions): CredentialStore {
   return new FileStore(options);
 }
 
+/**
+ * A file that grows by more than that at once is no change of credentials, most likely; and to look into each MiB takes a tenth
+ * of a second or more, in which nobody gets an answer.
+ */
+const MAX_GROWTH_BYTES = 16 * 1024 * 1024;
+
 class FileStore implements CredentialStore {
   readonly kind = 'file';
   readonly acknowledgements: Acknowledgements;
@@ -88,6 +94,8 @@ class FileStore implements CredentialStore {
   #snapshot = Snapshot.empty;
   /** Of the text that the snapshot was made from. */
   #digest = '';
+  /** How long its text is. */
+  #length = 0;
   /** Goes up with each new snapshot, so that a slow read can tell that it comes too late. */
   #generation = 0;
   /** Counts the changes that were announced. */
@@ -137,7 +145,7 @@ class FileStore implements CredentialStore {
     if (this.#open) return;
     const { path, pollMs, logger, checkHash } = this.#options;
     const version = await readVersion(path);
-    this.#adopt(readSnapshot(version.text, path, this.#snapshot, checkHash), version);
+    this.#adopt(readSnapshot(version.text, path, this.#snapshot, checkHash), version, version.text);
     this.#open = true;
     this.#watcher = new FileWatcher({ path, pollMs, logger, onMaybeChanged: () => void this.#refresh() });
     // For what happened between the reading and the watching.
@@ -304,10 +312,15 @@ class FileStore implements CredentialStore {
       if (this.#seen?.settled === true && (await currentSignature(path)) === this.#seen.signature) {
         return undefined;
       }
-      return await readVersion(path);
+      return await readVersion(path, this.#mostBytes);
     } catch (error) {
       return toHkaError(error);
     }
+  }
+
+  /** A version that is read while requests wait for it. */
+  get #mostBytes(): number {
+    return 2 * this.#length + MAX_GROWTH_BYTES;
   }
 
   #take(version: FileVersion): void {
@@ -328,7 +341,7 @@ class FileStore implements CredentialStore {
       this.#refuse(toHkaError(error), version);
       return;
     }
-    const counts = this.#adopt(snapshot, version);
+    const counts = this.#adopt(snapshot, version, version.text);
     logger.info(
       { path, total: this.#snapshot.records.size, ...counts },
       'the credentials file was read anew',
@@ -355,9 +368,11 @@ class FileStore implements CredentialStore {
   #adopt(
     snapshot: Snapshot,
     version: Pick<FileVersion, 'digest' | 'signature' | 'settled'>,
+    { length }: { readonly length: number },
   ): { readonly added: number; readonly changed: number; readonly removed: number } {
     const found = difference(this.#snapshot, snapshot);
     this.#snapshot = snapshot;
+    this.#length = length;
     this.#digest = version.digest;
     this.#seen = version;
     this.#generation += 1;
@@ -415,7 +430,7 @@ class FileStore implements CredentialStore {
     const { path, checkHash } = this.#options;
     await removeStaleTemps(path);
     for (let attempt = 1; ; attempt += 1) {
-      const version = await readVersion(path);
+      const version = await readVersion(path, this.#mostBytes);
       const base =
         version.digest === this.#digest
           ? this.#snapshot
@@ -423,7 +438,7 @@ class FileStore implements CredentialStore {
       const draft = new Draft(base, checkHash);
       const answers = batch.map(({ apply }) => apply(draft));
       if (!draft.changed) {
-        if (base !== this.#snapshot) this.#adopt(base, version);
+        if (base !== this.#snapshot) this.#adopt(base, version, version.text);
         return answers;
       }
       const text = formatCredentials(draft.records.values(), draft.peppers);
@@ -433,11 +448,8 @@ class FileStore implements CredentialStore {
           assertUnchanged(path, version.signature);
         };
         const signature = await writeFileDurably(path, text, { beforeRename });
-        this.#adopt(new Snapshot(draft.records.values(), draft.peppers), {
-          digest: digestOf(text),
-          signature,
-          settled: false,
-        });
+        const written = { digest: digestOf(text), signature, settled: false };
+        this.#adopt(new Snapshot(draft.records.values(), draft.peppers), written, text);
         return answers;
       } catch (error) {
         if (toHkaError(error).code !== 'HKA_CONFLICT' || attempt >= WRITE_ATTEMPTS) throw error;

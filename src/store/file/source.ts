@@ -49,11 +49,11 @@ export function assertUnchanged(path: string, signature: FileSignature): void {
   );
 }
 
-/** Throws HKA_STORE_UNAVAILABLE. */
-export async function readVersion(path: string): Promise<FileVersion> {
+/** Throws HKA_STORE_UNAVAILABLE, also when it has more than `maxBytes`. */
+export async function readVersion(path: string, maxBytes = MAX_BYTES): Promise<FileVersion> {
   try {
     for (let attempt = 1; ; attempt += 1) {
-      const version = await tryRead(path, attempt === READ_ATTEMPTS);
+      const version = await tryRead(path, Math.min(maxBytes, MAX_BYTES), attempt === READ_ATTEMPTS);
       if (version !== undefined) return version;
       await delay(RETRY_MS);
     }
@@ -62,7 +62,11 @@ export async function readVersion(path: string): Promise<FileVersion> {
   }
 }
 
-async function tryRead(path: string, evenWhenChanging: boolean): Promise<FileVersion | undefined> {
+async function tryRead(
+  path: string,
+  maxBytes: number,
+  evenWhenChanging: boolean,
+): Promise<FileVersion | undefined> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const before = await file.stat({ bigint: true });
@@ -71,6 +75,12 @@ async function tryRead(path: string, evenWhenChanging: boolean): Promise<FileVer
       throw new HkaError(
         'HKA_STORE_UNAVAILABLE',
         `${path} has ${before.size} bytes, a credentials file may have ${MAX_BYTES}`,
+      );
+    }
+    if (before.size > maxBytes) {
+      throw new HkaError(
+        'HKA_STORE_UNAVAILABLE',
+        `${path} has become too large at once (more than ${maxBytes} bytes): to read it would hold requests up. If it is right as it is, restart the server or send it SIGHUP`,
       );
     }
     const text = await file.readFile('utf8');
