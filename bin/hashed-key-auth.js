@@ -1,6 +1,10 @@
 #!/usr/bin/env node
 import { availableParallelism } from 'node:os';
 
+// Node's own answer to this signal is a debugger on loopback: whoever on the machine can connect to it, whatever user, reads
+// peppers and keys in memory. Some log rotation sends it.
+process.on('SIGUSR1', () => undefined);
+
 // argon2 runs on libuv's pool, whose size is fixed at its first use.
 process.env['UV_THREADPOOL_SIZE'] ??= String(Math.max(4, availableParallelism() + 2));
 

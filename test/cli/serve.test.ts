@@ -1,6 +1,7 @@
 /** `serve` as a process: signals, a configuration read again, a start that can't work, output that nobody reads. */
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
 import { install, type Installation } from '../helpers/installation.ts';
@@ -164,6 +165,17 @@ test('it goes on serving when nobody reads its output any more', async () => {
   }
   assert.is((await event(key)).end, 'return');
   assert.is(served.child.exitCode, null);
+});
+
+test('SIGUSR1 opens no debugger, in no process', async () => {
+  installation.setServer('workers: 2');
+  const { key } = await installation.issue('alice');
+  const served = await installation.serve();
+  await eventually('the workers run', () => served.workers().length === 2);
+  for (const pid of [served.child.pid ?? 0, ...served.workers()]) process.kill(pid, 'SIGUSR1');
+  await delay(500);
+  assert.not.match(served.output(), /debugger|inspector/i);
+  assert.is((await event(key)).end, 'return');
 });
 
 test.run();
