@@ -29,8 +29,11 @@ export async function runAdmin(configFile: string | undefined): Promise<number> 
   process.on('unhandledRejection', (error) =>
     logger.error({ err: describeError(error) }, 'unhandled; still serving'),
   );
+  let started: RunningAdmin | undefined;
+  // While it starts there is nothing to be read again, but a signal that nobody listens to ends the process.
+  process.on('SIGHUP', () => void started?.reloadTokens());
   const admin = await startAdmin(config, logger);
-  process.on('SIGHUP', () => void admin.reloadTokens());
+  started = admin;
   try {
     const signal = await stopped;
     logger.info({ signal }, 'ending; requests in flight may finish');

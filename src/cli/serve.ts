@@ -27,6 +27,9 @@ export async function serve(configFile: string | undefined): Promise<number> {
     process.on('SIGTERM', resolve);
     process.on('SIGINT', resolve);
   });
+  // From now on, too: a signal that nobody listens to ends the process.
+  const hangUp = new Repeated();
+  process.on('SIGHUP', () => hangUp.ask());
   const timings = new Timings();
   const runtime = await ReloadableRuntime.create(config, logger, timings);
   await runtime.start();
@@ -51,20 +54,8 @@ export async function serve(configFile: string | undefined): Promise<number> {
     }
     await admin?.reloadTokens();
   };
-  let reloading = false;
-  let again = false;
-  process.on('SIGHUP', () => {
-    // One after another, and the last file read is the one that counts: signals that come meanwhile are as good as one.
-    again = true;
-    if (reloading) return;
-    reloading = true;
-    void (async () => {
-      while (again) {
-        again = false;
-        await reload();
-      }
-    })().finally(() => (reloading = false));
-  });
+  // One after another: the last file read is the one that counts. What came while it started may be about a later file.
+  hangUp.start(reload);
   const signal = await stopped;
   logger.info({ signal, events: server.runningEvents }, 'ending; requests in flight may finish');
   metrics?.close();
@@ -73,6 +64,34 @@ export async function serve(configFile: string | undefined): Promise<number> {
   await runtime.close();
   logger.info({}, 'ended');
   return 0;
+}
+
+/** Work that is asked for again and again. It runs once at a time; being asked often meanwhile, or before it can, is as good as once. */
+class Repeated {
+  #work: (() => Promise<void>) | undefined;
+  #asked = false;
+  #running = false;
+
+  ask(): void {
+    this.#asked = true;
+    if (!this.#running) void this.#run();
+  }
+
+  /** From now on `work`, which never rejects, is done when it is asked for. */
+  start(work: () => Promise<void>): void {
+    this.#work = work;
+    if (this.#asked) this.ask();
+  }
+
+  async #run(): Promise<void> {
+    if (this.#work === undefined) return;
+    this.#running = true;
+    while (this.#asked) {
+      this.#asked = false;
+      await this.#work();
+    }
+    this.#running = false;
+  }
 }
 
 /** An admin service that can't start stops nothing: requests matter more than changes of keys. */

@@ -1,10 +1,11 @@
 /** `serve` as a process: signals, a configuration read again, a start that can't work, output that nobody reads. */
+import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
-import { install, type Installation } from '../helpers/installation.ts';
+import { CLI, endWithProcess, install, type Installation } from '../helpers/installation.ts';
 import {
   headersReply,
   PluginSocket,
@@ -81,6 +82,21 @@ test('ended soon after SIGHUP, it has signed off: nobody who revokes a key waits
   await served.kill('SIGTERM');
   assert.is(served.child.exitCode, 0);
   assert.equal(readdirSync(gateways), []);
+});
+
+test('SIGHUP while it starts is obeyed once it has, and does not end it', async () => {
+  const first = await installation.serve();
+  const second = spawn(process.execPath, [CLI, 'serve', '--config', installation.config]);
+  endWithProcess(second);
+  let output = '';
+  second.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  await eventually('it waits for the other one to end', () => output.includes('waiting for it to end'));
+  second.kill('SIGHUP');
+  await delay(100);
+  await first.kill('SIGTERM');
+  await eventually('it serves, and has read it again', () => output.includes('configuration read again'));
+  assert.is(second.exitCode ?? second.signalCode, null);
+  second.kill('SIGKILL');
 });
 
 test('SIGHUP with a broken configuration changes nothing and says what is wrong', async () => {
