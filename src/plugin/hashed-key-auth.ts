@@ -32,7 +32,14 @@ import type {
 import { withoutArguments } from './query.ts';
 import type { RequestOutcome } from './request-counts.ts';
 import type { PluginRuntime } from './runtime.ts';
-import { countValues, isEmpty, MAX_HEADERS, UpstreamHeaders, withSecrets } from './upstream-headers.ts';
+import {
+  countValues,
+  isEmpty,
+  MAX_HEADERS,
+  takesAway,
+  UpstreamHeaders,
+  withSecrets,
+} from './upstream-headers.ts';
 import { checkUpstreamSecrets, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
 
 const PLUGIN = kongPlugins['hashed-key-auth'];
@@ -41,6 +48,10 @@ const NO_KEY = 'No API key found in request';
 const DUPLICATE_KEY = 'Duplicate API key found';
 const UNAUTHORIZED = 'Unauthorized';
 const TOO_MANY = 'Too many failed attempts';
+const TAKES_AWAY: ErrorAnswer = {
+  status: 400,
+  message: 'Connection names a header that is not of the connection',
+};
 
 const OUTCOME_OF: Readonly<Record<string, RequestOutcome>> = {
   [NO_KEY]: 'no_key',
@@ -144,6 +155,10 @@ class HashedKeyAuth implements PluginInstance {
     if (countValues(request.headers) >= MAX_HEADERS) {
       this.#runtime.requests.no_key += 1;
       return sendError(kong, request.headers, this.#unauthorized(NO_KEY));
+    }
+    if (takesAway(request.headers, this.#upstreamSecrets.headerNames)) {
+      this.#runtime.requests.no_key += 1;
+      return sendError(kong, request.headers, TAKES_AWAY);
     }
     if (!this.#settings.runOnPreflight && request.method === 'OPTIONS') {
       return this.#pass(kong, request, undefined);

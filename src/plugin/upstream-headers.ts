@@ -26,6 +26,23 @@ const IDENTITY_HEADERS: ReadonlyMap<string, string> = new Map(
   ].map((name) => [name.toLowerCase(), name]),
 );
 
+/** Values of Connection that name no header: what nearly every client sends. */
+const HARMLESS: ReadonlySet<string> = new Set(['keep-alive', 'close', 'upgrade']);
+
+/**
+ * Whether a client's Connection header names an identity header, or one of `names` (with `-` for `_`). Kong takes what is named
+ * there away after all plugins have run: without X-Anonymous-Consumer, say, its bearer looks like somebody who was authenticated.
+ * No plugin can keep it from that. Source: Kong 3.9.3, kong/runloop/handler.lua (access.after).
+ */
+export function takesAway(headers: Headers, names: readonly string[]): boolean {
+  const values = headers['connection'];
+  if (values === undefined || values.every((value) => HARMLESS.has(value))) return false;
+  return values
+    .flatMap((value) => value.split(','))
+    .map((option) => canonicalHeader(option.trim()))
+    .some((option) => IDENTITY_HEADERS.has(option) || names.includes(option));
+}
+
 const CLEAR: readonly string[] = Object.freeze([]);
 
 /** Combinations of cleared headers that are remembered for one consumer. Clients choose them, so there is a bound. */

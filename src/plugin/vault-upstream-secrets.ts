@@ -16,7 +16,7 @@ import { sendFault } from './fault-response.ts';
 import type { Headers } from './find-key.ts';
 import type { Consumer, Credential, Kong, KongEvent, PluginDefinition, PluginInstance } from './kong.ts';
 import type { PluginRuntime } from './runtime.ts';
-import { clearSent, countValues, isEmpty, MAX_HEADERS, withSecrets } from './upstream-headers.ts';
+import { clearSent, countValues, isEmpty, MAX_HEADERS, takesAway, withSecrets } from './upstream-headers.ts';
 import { checkUpstreamSecrets, UpstreamSecrets, type Injection } from './upstream-secrets.ts';
 
 const PLUGIN = kongPlugins['vault-upstream-secrets'];
@@ -84,6 +84,11 @@ class VaultUpstreamSecrets implements PluginInstance {
   async #handle(kong: Kong, event: KongEvent, request: Request): Promise<Answered> {
     if (countValues(request.headers) >= MAX_HEADERS) {
       throw new HkaError('HKA_HEADERS_TOO_MANY', `a request has ${MAX_HEADERS} headers or more`);
+    }
+    if (takesAway(request.headers, this.#secrets.headerNames)) {
+      this.#runtime.injections.unauthenticated += 1;
+      const message = 'Connection names a header that is not of the connection';
+      return sendError(kong, request.headers, { status: 400, message });
     }
     if (this.#isAuthenticated(request)) {
       const injection = await this.#secrets.read(this.#runtime, request.consumer, event);

@@ -243,6 +243,29 @@ test('a request with a thousand headers passes nowhere: what cannot be seen cann
   assert.is(upstream.count(), 0);
 });
 
+test('a client cannot have Kong take identity headers away: a request whose Connection names one passes nowhere', async () => {
+  for (const [path, headers, method] of [
+    ['/plain', [['apikey', alice.key]], 'GET'],
+    ['/anonymous', [], 'GET'],
+    ['/preflight', [], 'OPTIONS'],
+  ] as [string, Headers, string][]) {
+    for (const named of ['X-Anonymous-Consumer', 'te, x-consumer-id', 'x_consumer_username ,close'])
+      assert.is((await call(path, [['Connection', named], ...headers], method)).status, 400, named);
+  }
+  assert.is(upstream.count(), 0);
+  for (const named of ['TE', 'apikey', 'Keep-Alive'])
+    assert.is(
+      (
+        await call('/plain', [
+          ['Connection', named],
+          ['apikey', alice.key],
+        ])
+      ).status,
+      200,
+      named,
+    );
+});
+
 test('anonymous: without a good key the request goes on as that consumer', async () => {
   for (const headers of [[], [['apikey', 'wrong']], [['apikey', '']]] as Headers[]) {
     assert.is((await call('/anonymous', headers)).status, 200);
