@@ -9,7 +9,7 @@ const test = suite('consumers');
 
 const DAY_MS = 86_400_000;
 
-function counting(): { readonly kong: Kong; asked(): number } {
+function counting(): { readonly kong: Kong; readonly asked: () => number } {
   let asked = 0;
   const load = (): Promise<object> => {
     asked += 1;
