@@ -462,7 +462,6 @@ export class Supervisor {
       (member) => isReachable(member) && now - member.heardAt < SILENT_MS,
     );
     if (fit.length > 0) this.#servedAt = now;
-    else if (now - this.#servedAt > Math.max(this.#config.server.eventDeadlineMs, NOBODY_MS)) this.#refuse();
     const active = fit.filter((member) => member.active);
     const standby = fit.filter((member) => !member.active);
     const { wanted } = this.#activeCount;
@@ -525,6 +524,7 @@ export class Supervisor {
     // After a pause of this very process the workers' beats are still unread: nobody is judged by it.
     const paused = now - this.#tickAt > 2 * BEAT_MS;
     this.#tickAt = now;
+    if (paused) this.#servedAt = now;
     for (const member of this.#members.values()) {
       if (paused) member.heardAt = now;
       if (now - member.heardAt > (member.begun ? HANG_MS : START_MS)) {
@@ -540,6 +540,8 @@ export class Supervisor {
       now,
     );
     this.#balance();
+    // Only here, where a pause is noticed.
+    if (now - this.#servedAt > Math.max(this.#config.server.eventDeadlineMs, NOBODY_MS)) this.#refuse();
     this.#tellAll({ kind: 'beat' });
   }
 
