@@ -12,6 +12,12 @@ export interface ErrorAnswer {
   readonly headers?: HeaderChanges;
 }
 
+/** For a request that would have Kong take headers away from the upstream; see `takesAway` in upstream-headers.ts. */
+export const TAKES_AWAY: ErrorAnswer = {
+  status: 400,
+  message: 'Connection names a header that is not of the connection',
+};
+
 const JSON_TYPE = 'application/json; charset=utf-8';
 
 /** Media types that have a format of their own. Everything else is answered in JSON. */

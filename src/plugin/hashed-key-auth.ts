@@ -17,7 +17,7 @@ import type { NewForm } from './body/form-target.ts';
 import { readBody } from './body/read-body.ts';
 import { readForm } from './body/read-form.ts';
 import { parsePluginConfig, type PluginSettings } from './config.ts';
-import { sendError, type Answered, type ErrorAnswer } from './error-response.ts';
+import { sendError, TAKES_AWAY, type Answered, type ErrorAnswer } from './error-response.ts';
 import { sendFault } from './fault-response.ts';
 import { canonicalHeader, findKey, type FoundKey, type Headers } from './find-key.ts';
 import type {
@@ -48,10 +48,6 @@ const NO_KEY = 'No API key found in request';
 const DUPLICATE_KEY = 'Duplicate API key found';
 const UNAUTHORIZED = 'Unauthorized';
 const TOO_MANY = 'Too many failed attempts';
-const TAKES_AWAY: ErrorAnswer = {
-  status: 400,
-  message: 'Connection names a header that is not of the connection',
-};
 
 const OUTCOME_OF: Readonly<Record<string, RequestOutcome>> = {
   [NO_KEY]: 'no_key',

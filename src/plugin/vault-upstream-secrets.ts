@@ -11,7 +11,7 @@ import { HkaError } from '../lib/errors.ts';
 import { forgetLastMatch } from '../lib/regexp-statics.ts';
 import { readBody } from './body/read-body.ts';
 import { parseInjectorConfig, type InjectorSettings } from './config.ts';
-import { sendError, type Answered } from './error-response.ts';
+import { sendError, TAKES_AWAY, type Answered } from './error-response.ts';
 import { sendFault } from './fault-response.ts';
 import type { Headers } from './find-key.ts';
 import type { Consumer, Credential, Kong, KongEvent, PluginDefinition, PluginInstance } from './kong.ts';
@@ -87,8 +87,7 @@ class VaultUpstreamSecrets implements PluginInstance {
     }
     if (takesAway(request.headers, this.#secrets.headerNames)) {
       this.#runtime.injections.unauthenticated += 1;
-      const message = 'Connection names a header that is not of the connection';
-      return sendError(kong, request.headers, { status: 400, message });
+      return sendError(kong, request.headers, TAKES_AWAY);
     }
     if (this.#isAuthenticated(request)) {
       const injection = await this.#secrets.read(this.#runtime, request.consumer, event);

@@ -39,10 +39,10 @@ export class ReloadableRuntime implements PluginRuntime {
   /** What the connections to Vault were made from. */
   #vaultKey: string;
   #stopListening: () => void;
-  /** Former parts that requests may still use. */
-  readonly #retiring = new Map<Runtime, () => Promise<void>>();
-  /** Each resolves when a former runtime is closed. */
-  readonly #retirements = new Set<Promise<void>>();
+  /** Of former parts that requests may still use. Each resolves when one is closed. */
+  readonly #retiring = new Set<Promise<void>>();
+  /** Ends the time that they are given. */
+  readonly #ending = new AbortController();
   #closed = false;
 
   static async create(config: Config, logger: Logger, timings?: Timings): Promise<ReloadableRuntime> {
@@ -79,7 +79,7 @@ export class ReloadableRuntime implements PluginRuntime {
    * Not to be called again before it is done.
    */
   async reload(config: Config): Promise<void> {
-    while (this.#retirements.size >= MAX_RETIRING) await Promise.race(this.#retirements);
+    while (this.#retiring.size >= MAX_RETIRING) await Promise.race(this.#retiring);
     const old = this.#current;
     const vaultKey = vaultIdentity(config);
     const keepVault = old.vault !== undefined && vaultKey === this.#vaultKey;
@@ -104,17 +104,15 @@ export class ReloadableRuntime implements PluginRuntime {
     this.#stopListening();
     this.#stopListening = next.store.onChange((change) => this.#announce(change));
     this.#announce({ kind: 'all' });
-    this.#retiring.set(old, () => old.close(keepVault));
-    const retired = delay(this.#config.server.eventDeadlineMs, undefined, { ref: false })
-      .then(() => this.#retire(old))
-      .finally(() => this.#retirements.delete(retired));
-    this.#retirements.add(retired);
+    const retired = this.#retire(old, keepVault).finally(() => this.#retiring.delete(retired));
+    this.#retiring.add(retired);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     // What is not closed has not signed off either, and would be waited for as a gateway that was killed.
-    await Promise.all([...this.#retiring.keys()].map((old) => this.#retire(old)));
+    this.#ending.abort();
+    await Promise.all(this.#retiring);
     await this.#current.close();
   }
 
@@ -192,12 +190,13 @@ export class ReloadableRuntime implements PluginRuntime {
   }
 
   /** Requests that began with the old parts finish with them: this comes after their deadline, or at the end. */
-  async #retire(old: Runtime): Promise<void> {
-    const close = this.#retiring.get(old);
-    if (close === undefined) return;
-    this.#retiring.delete(old);
+  async #retire(old: Runtime, keepVault: boolean): Promise<void> {
+    const { signal } = this.#ending;
+    await delay(this.#config.server.eventDeadlineMs, undefined, { ref: false, signal }).catch(
+      () => undefined,
+    );
     try {
-      await close();
+      await old.close(keepVault);
     } catch (error) {
       this.logger.warn({ err: describeError(error) }, 'the former configuration was not closed cleanly');
     }

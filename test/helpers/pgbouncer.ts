@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { eventually } from './eventually.ts';
-import { freePort, ownerOfServers, type PostgresServer } from './postgres-server.ts';
+import { freePort } from './free-port.ts';
+import { ownerOfServers, type PostgresServer } from './postgres-server.ts';
 
 export interface PgBouncer {
   readonly host: '127.0.0.1';

@@ -17,12 +17,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { Client, type QueryResult } from 'pg';
 import { eventually } from './eventually.ts';
+import { freePort } from './free-port.ts';
 
 export interface PostgresOptions {
   /** Only TLS is let in, under a certificate of a CA of its own for localhost and 127.0.0.1. */
@@ -131,19 +131,6 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
       if (start === MAX_STARTS || !server.log().includes('Address already in use')) throw error;
     }
   }
-}
-
-/** A port of loopback that nobody listens on now. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => {
-    server.close(done);
-  });
-  return port;
 }
 
 /** PostgreSQL refuses to run as root: it is then run as `postgres`, or as `nobody` where there is no such user. */

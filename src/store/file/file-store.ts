@@ -145,7 +145,7 @@ class FileStore implements CredentialStore {
     if (this.#open) return;
     const { path, pollMs, logger, checkHash } = this.#options;
     const version = await readVersion(path);
-    this.#adopt(readSnapshot(version.text, path, this.#snapshot, checkHash), version, version.text);
+    this.#adopt(readSnapshot(version.text, path, this.#snapshot, checkHash), version);
     this.#open = true;
     this.#watcher = new FileWatcher({ path, pollMs, logger, onMaybeChanged: () => void this.#refresh() });
     // For what happened between the reading and the watching.
@@ -341,7 +341,7 @@ class FileStore implements CredentialStore {
       this.#refuse(toHkaError(error), version);
       return;
     }
-    const counts = this.#adopt(snapshot, version, version.text);
+    const counts = this.#adopt(snapshot, version);
     logger.info(
       { path, total: this.#snapshot.records.size, ...counts },
       'the credentials file was read anew',
@@ -367,19 +367,18 @@ class FileStore implements CredentialStore {
 
   #adopt(
     snapshot: Snapshot,
-    version: Pick<FileVersion, 'digest' | 'signature' | 'settled'>,
-    { length }: { readonly length: number },
+    { text, digest, signature, settled }: FileVersion,
   ): { readonly added: number; readonly changed: number; readonly removed: number } {
     const found = difference(this.#snapshot, snapshot);
     this.#snapshot = snapshot;
-    this.#length = length;
-    this.#digest = version.digest;
-    this.#seen = version;
+    this.#length = text.length;
+    this.#digest = digest;
+    this.#seen = { signature, settled };
     this.#generation += 1;
     this.#mended();
     if (found !== undefined) this.#sequence += 1;
-    this.#sequences.set(version.digest, this.#sequence);
-    this.#digests.set(this.#sequence, version.digest);
+    this.#sequences.set(digest, this.#sequence);
+    this.#digests.set(this.#sequence, digest);
     if (found === undefined) {
       // Other comments, say: there is nothing to act upon, but whoever opens the file now knows only this text.
       if (this.#said?.sequence === this.#sequence) {
@@ -438,7 +437,7 @@ class FileStore implements CredentialStore {
       const draft = new Draft(base, checkHash);
       const answers = batch.map(({ apply }) => apply(draft));
       if (!draft.changed) {
-        if (base !== this.#snapshot) this.#adopt(base, version, version.text);
+        if (base !== this.#snapshot) this.#adopt(base, version);
         return answers;
       }
       const text = formatCredentials(draft.records.values(), draft.peppers);
@@ -448,8 +447,8 @@ class FileStore implements CredentialStore {
           assertUnchanged(path, version.signature);
         };
         const signature = await writeFileDurably(path, text, { beforeRename });
-        const written = { digest: digestOf(text), signature, settled: false };
-        this.#adopt(new Snapshot(draft.records.values(), draft.peppers), written, text);
+        const written = { text, digest: digestOf(text), signature, settled: false };
+        this.#adopt(new Snapshot(draft.records.values(), draft.peppers), written);
         return answers;
       } catch (error) {
         if (toHkaError(error).code !== 'HKA_CONFLICT' || attempt >= WRITE_ATTEMPTS) throw error;

@@ -3,26 +3,15 @@
  */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually } from '../eventually.ts';
+import { freePort } from '../free-port.ts';
 import type { DeclarativeConfig } from './declarative.ts';
 import type { Gateway, GatewayOptions } from './gateway.ts';
 
 const run = promisify(execFile);
-
-function freePort(): Promise<number> {
-  return new Promise((done, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => done(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
-}
 
 /** Names of the plugins that are neither Kong's own nor wanted twice. */
 function customPlugins(options: GatewayOptions): Promise<string[]> {
