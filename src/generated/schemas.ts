@@ -385,7 +385,7 @@ export const serverConfigSchema = {
           "default": 8192
         },
         "max_frame_bytes": {
-          "description": "Largest message taken from Kong. Bounds the memory one connection can hold.",
+          "description": "Largest message taken from Kong, and what all messages that have come only in part may hold together in one worker.",
           "type": "integer",
           "minimum": 65536,
           "maximum": 268435456,

@@ -101,7 +101,7 @@ export interface ServerConfig {
     drain_ms: number;
     /** Connections that one worker has open at once; one more is closed, which Kong answers with an error. */
     max_connections: number;
-    /** Largest message taken from Kong. Bounds the memory one connection can hold. Unit: bytes. */
+    /** Largest message taken from Kong, and what all messages that have come only in part may hold together in one worker. Unit: bytes. */
     max_frame_bytes: number;
     /** Largest request body in which a key is looked for (key_in_body). A larger one counts as one without a key. Unit: bytes. */
     max_body_bytes: number;

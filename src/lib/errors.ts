@@ -198,6 +198,13 @@ export const ERRORS = {
     exitCode: 1,
     help: 'The peer on the plugin socket sent something that is not part of the protocol. Only Kong should be able to open this socket.',
   },
+  HKA_MESSAGES_WAITING: {
+    status: 503,
+    publicMessage: UNAVAILABLE,
+    retryable: true,
+    exitCode: 5,
+    help: 'Messages of the plugin socket that have come in part hold as much memory as they may, for example large bodies that Kong keeps in memory. Raise `server.max_frame_bytes`, or lower `nginx_http_client_body_buffer_size` in Kong.',
+  },
   HKA_SOCKET: {
     status: 500,
     publicMessage: UNEXPECTED,

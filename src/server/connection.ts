@@ -9,7 +9,7 @@ import { HkaError, toHkaError } from '../lib/errors.ts';
 import { describeError, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition, PluginInstance } from '../plugin/kong.ts';
 import { ServerEvent } from './event.ts';
-import { encodeFrames, FrameReader } from './frames.ts';
+import { encodeFrames, FrameReader, type Excess, type HeldBytes } from './frames.ts';
 import type { InstanceTable, RunningInstance } from './instances.ts';
 import {
   decodeRpcCall,
@@ -35,6 +35,8 @@ export interface ConnectionContext {
   readonly logger: Logger;
   readonly eventDeadlineMs: number;
   readonly maxFrameBytes: number;
+  /** Shared with all other connections. */
+  readonly heldBytes: HeldBytes;
   readonly pacing: Pacing;
   readonly onClosed: (connection: Connection) => void;
   /** Told when an event begins (+1) and ends (-1). */
@@ -50,6 +52,8 @@ const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 const DEADLINE_NOTICE_MS = 250;
 /** Kong drops the connection after an exit when the request ends; a peer that doesn't is cut off. */
 const EXIT_LINGER_MS = 60_000;
+/** Kong sends a message at once. */
+const HALF_MESSAGE_MS = 10_000;
 /** Every worker keeps every instance's configuration. */
 const MAX_CONFIG_BYTES = 256 * 1024;
 
@@ -62,6 +66,8 @@ export class Connection {
   #fail: (error: unknown) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #exitedAt = Infinity;
+  /** Since when a message is there in part, outside of an event. */
+  #halfSince = Infinity;
   #leaving = false;
   #waiting = false;
 
@@ -70,7 +76,8 @@ export class Connection {
     this.#reader = new FrameReader(
       context.maxFrameBytes,
       (frame) => this.#onFrame(frame),
-      (announced) => this.#onOversize(announced),
+      (excess) => this.#onExcess(excess),
+      context.heldBytes,
     );
     const socket = begin((bytes) => {
       this.#reader.push(bytes);
@@ -102,9 +109,13 @@ export class Connection {
     this.#leaving = true;
   }
 
-  /** Called now and then: a peer that keeps a connection on which it can't do anything more is cut off. */
+  /**
+   * Called now and then: a peer that keeps a connection on which it can't do anything more is cut off, and one that sends half a
+   * message outside of an event, where no deadline ends it.
+   */
   sweep(now: number): void {
-    if (now - this.#exitedAt > EXIT_LINGER_MS) this.#socket.destroy();
+    if (now - this.#exitedAt > EXIT_LINGER_MS || now - this.#halfSince > HALF_MESSAGE_MS)
+      this.#socket.destroy();
   }
 
   destroy(): void {
@@ -313,11 +324,8 @@ export class Connection {
     }
   }
 
-  #onOversize(announced: number): void {
-    const error = new HkaError(
-      'HKA_PROTOCOL',
-      `a message of ${announced} bytes was announced, allowed are ${this.#context.maxFrameBytes} (server.max_frame_bytes)`,
-    );
+  #onExcess(excess: Excess): void {
+    const error = excessError(excess, this.#context);
     if (this.#event?.state === 'running') {
       this.#fail(error);
       return;
@@ -328,6 +336,8 @@ export class Connection {
 
   #pace(): void {
     const { pacing } = this.#context;
+    const isHalf = this.#event === undefined && this.#reader.pending > 0;
+    if (isHalf !== this.#halfSince < Infinity) this.#halfSince = isHalf ? performance.now() : Infinity;
     this.#setWaiting(this.#event?.isWaiting === true);
     pacing.active();
   }
@@ -370,4 +380,17 @@ function pluginIdOf(config: unknown): string | undefined {
   if (typeof config !== 'object' || config === null || !('__plugin_id' in config)) return undefined;
   const id = config.__plugin_id;
   return typeof id === 'string' ? id.slice(0, 64) : undefined;
+}
+
+function excessError(excess: Excess, { maxFrameBytes, heldBytes }: ConnectionContext): HkaError {
+  return excess.kind === 'frame'
+    ? new HkaError(
+        'HKA_PROTOCOL',
+        `a message of ${excess.announced} bytes was announced, allowed are ${maxFrameBytes} (server.max_frame_bytes)`,
+      )
+    : new HkaError(
+        'HKA_MESSAGES_WAITING',
+        `no room for one more message that has come in part: those of all connections of a worker hold ${heldBytes.held} of ` +
+          `${heldBytes.max} bytes (server.max_frame_bytes)`,
+      );
 }

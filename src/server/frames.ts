@@ -1,27 +1,71 @@
 /**
  * Frames of ProtoBuf:1: a 32-bit little-endian length, then that many bytes. A frame may arrive in any number of pieces,
- * and a piece may hold any number of frames. The announced length is not believed further than `maxBytes`.
+ * and a piece may hold any number of frames. The announced length is not believed further than `maxBytes`, and room is made
+ * for what has come, not for what is announced.
  *
  * Pieces may be views of a buffer that is used again: what is not whole yet is copied, and a frame is good only until
  * the function that it is given to returns.
  */
 
 const HEADER_BYTES = 4;
+/** A reader may always hold so much: a bound on all of them must not refuse the small messages of everybody else. */
+const SMALL_BYTES = 4096;
+
+/** What all readers of a process hold together, of frames that have come in part. In bytes. */
+export class HeldBytes {
+  readonly max: number;
+  #held = 0;
+
+  constructor(max: number) {
+    this.max = max;
+  }
+
+  get held(): number {
+    return this.#held;
+  }
+
+  /** False, and nothing has changed, when that is too much. */
+  take(bytes: number): boolean {
+    if (this.#held + bytes > this.max) return false;
+    this.#held += bytes;
+    return true;
+  }
+
+  give(bytes: number): void {
+    this.#held -= bytes;
+  }
+}
+
+/** Why a reader has stopped by itself. */
+export type Excess =
+  | { readonly kind: 'frame'; readonly announced: number }
+  /** All readers together hold as much as they may. */
+  | { readonly kind: 'held' };
+
+const NOTHING = Buffer.alloc(0);
 
 export class FrameReader {
   readonly #maxBytes: number;
   readonly #onFrame: (frame: Buffer) => void;
-  readonly #onOversize: (announced: number) => void;
-  #chunks: Buffer[] = [];
+  readonly #onExcess: (excess: Excess) => void;
+  readonly #budget: HeldBytes | undefined;
+  /** The start of what is not whole yet; its first `#size` bytes count. */
+  #room = NOTHING;
   #size = 0;
   /** Length of the frame being collected; -1 while its header is. */
   #wanted = -1;
   #stopped = false;
 
-  constructor(maxBytes: number, onFrame: (frame: Buffer) => void, onOversize: (announced: number) => void) {
+  constructor(
+    maxBytes: number,
+    onFrame: (frame: Buffer) => void,
+    onExcess: (excess: Excess) => void,
+    budget?: HeldBytes,
+  ) {
     this.#maxBytes = maxBytes;
     this.#onFrame = onFrame;
-    this.#onOversize = onOversize;
+    this.#onExcess = onExcess;
+    this.#budget = budget;
   }
 
   /** Bytes held for a frame that is not whole yet. */
@@ -36,50 +80,45 @@ export class FrameReader {
   /** Drops what is held and everything still to come. */
   stop(): void {
     this.#stopped = true;
-    this.#chunks = [];
-    this.#size = 0;
+    this.#release();
   }
 
   push(chunk: Buffer): void {
     if (this.#stopped) return;
     if (this.#size === 0) {
-      this.#pushWhole(chunk);
+      // The usual case: frames are views of the chunk.
+      const rest = chunk.subarray(this.#read(chunk));
+      if (rest.length > 0 && !this.#stopped) this.#hold(rest);
       return;
     }
-    this.#chunks.push(Buffer.from(chunk));
-    this.#size += chunk.length;
-    while (!this.#stopped) {
-      if (this.#wanted < 0) {
-        if (this.#size < HEADER_BYTES) return;
-        if (!this.#announce(this.#take(HEADER_BYTES).readUInt32LE(0))) return;
-      }
-      if (this.#size < this.#wanted) return;
-      const frame = this.#take(this.#wanted);
-      this.#wanted = -1;
-      this.#onFrame(frame);
+    if (!this.#hold(chunk)) return;
+    const used = this.#read(this.#room.subarray(0, this.#size));
+    if (used === 0 || this.#stopped) return;
+    if (used === this.#size) {
+      this.#release();
+      return;
     }
+    this.#room.copyWithin(0, used, this.#size);
+    this.#size -= used;
   }
 
-  /** Nothing is held: frames are views of the chunk, and only what is not whole yet is kept. This is the usual case. */
-  #pushWhole(chunk: Buffer): void {
+  /** Hands out the frames that are whole. How many bytes they and their headers have taken. */
+  #read(bytes: Buffer): number {
     let at = 0;
-    for (;;) {
+    while (!this.#stopped) {
       if (this.#wanted < 0) {
-        if (chunk.length - at < HEADER_BYTES) break;
-        if (!this.#announce(chunk.readUInt32LE(at))) return;
+        if (bytes.length - at < HEADER_BYTES) break;
+        if (!this.#announce(bytes.readUInt32LE(at))) break;
         at += HEADER_BYTES;
       }
       const end = at + this.#wanted;
-      if (end > chunk.length) break;
-      const frame = chunk.subarray(at, end);
+      if (end > bytes.length) break;
+      const frame = bytes.subarray(at, end);
       at = end;
       this.#wanted = -1;
       this.#onFrame(frame);
-      if (this.#stopped) return;
     }
-    if (at === chunk.length) return;
-    this.#chunks = [Buffer.from(chunk.subarray(at))];
-    this.#size = chunk.length - at;
+    return at;
   }
 
   /** False when the announced length is refused. */
@@ -89,41 +128,46 @@ export class FrameReader {
       return true;
     }
     this.stop();
-    this.#onOversize(length);
+    this.#onExcess({ kind: 'frame', announced: length });
     return false;
   }
 
-  #take(length: number): Buffer {
-    this.#size -= length;
-    const first = this.#chunks[0];
-    if (first !== undefined && first.length > length) {
-      this.#chunks[0] = first.subarray(length);
-      return first.subarray(0, length);
+  /** False when there is no room. */
+  #hold(bytes: Buffer): boolean {
+    const size = this.#size + bytes.length;
+    if (size > this.#room.length && !this.#grow(size)) {
+      this.stop();
+      this.#onExcess({ kind: 'held' });
+      return false;
     }
-    if (first !== undefined && first.length === length) {
-      this.#chunks.shift();
-      return first;
-    }
-    return this.#gather(length);
+    bytes.copy(this.#room, this.#size);
+    this.#size = size;
+    return true;
   }
 
-  /** A frame that spans chunks. */
-  #gather(length: number): Buffer {
-    const whole = Buffer.allocUnsafe(length);
-    let at = 0;
-    let used = 0;
-    while (at < length) {
-      const chunk = this.#chunks[used];
-      if (chunk === undefined) break;
-      const part = Math.min(chunk.length, length - at);
-      chunk.copy(whole, at, 0, part);
-      at += part;
-      if (part < chunk.length) this.#chunks[used] = chunk.subarray(part);
-      else used += 1;
-    }
-    this.#chunks.splice(0, used);
-    return whole;
+  /** Twice the room, so that many small pieces are not copied again and again; not more than the frame is long. */
+  #grow(size: number): boolean {
+    const needed = Math.max(size, this.#wanted);
+    const length = Math.max(size, Math.min(2 * this.#room.length, needed));
+    if (this.#budget?.take(countedBytes(length) - countedBytes(this.#room.length)) === false) return false;
+    const room = Buffer.allocUnsafeSlow(length);
+    this.#room.copy(room, 0, 0, this.#size);
+    this.#room.fill(0);
+    this.#room = room;
+    return true;
   }
+
+  #release(): void {
+    this.#budget?.give(countedBytes(this.#room.length));
+    // Keys may have been in it.
+    this.#room.fill(0);
+    this.#room = NOTHING;
+    this.#size = 0;
+  }
+}
+
+function countedBytes(length: number): number {
+  return Math.max(0, length - SMALL_BYTES);
 }
 
 /** Total length of `parts` as frames. */

@@ -8,6 +8,7 @@ import { createLogLimiter, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition } from '../plugin/kong.ts';
 import { acceptInto, type Accepted } from './accept.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
+import { HeldBytes } from './frames.ts';
 import { InstanceTable } from './instances.ts';
 import { Pacing } from './pacing.ts';
 
@@ -71,6 +72,7 @@ export class PluginServer {
       logger,
       eventDeadlineMs: options.eventDeadlineMs,
       maxFrameBytes: options.maxFrameBytes,
+      heldBytes: new HeldBytes(options.maxFrameBytes),
       pacing: this.#pacing,
       onClosed: (connection) => this.#connections.delete(connection),
       countEvent: (by) => this.#countEvent(by),

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import { encodeFrames, FrameReader } from '../../src/server/frames.ts';
+import { encodeFrames, FrameReader, HeldBytes, type Excess } from '../../src/server/frames.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('frames');
@@ -71,12 +71,65 @@ test('an announced length beyond the limit is reported before any of it is kept'
   const reader = new FrameReader(
     100,
     () => assert.unreachable(),
-    (length) => (announced = length),
+    (excess) => (announced = excess.kind === 'frame' ? excess.announced : -1),
   );
   reader.push(Buffer.from([0xff, 0xff, 0xff, 0xff, 1, 2, 3]));
   assert.is(announced, 0xffff_ffff);
   reader.push(Buffer.alloc(1000));
   assert.is(reader.pending, 0);
+});
+
+test('room is made for what has come, not for what is announced, and small pieces do not add up', () => {
+  const budget = new HeldBytes(1 << 30);
+  const seen: number[] = [];
+  const reader = new FrameReader(
+    1 << 24,
+    (frame) => seen.push(frame.length),
+    () => assert.unreachable(),
+    budget,
+  );
+  const frame = encodeFrames([Buffer.alloc(1 << 20, 'x')]);
+  reader.push(frame.subarray(0, 5000));
+  assert.ok(budget.held < 10_000, `${budget.held} bytes are held for 5,000`);
+  const before = process.memoryUsage();
+  for (let at = 5000; at < frame.length - 1; at += 1) reader.push(frame.subarray(at, at + 1));
+  const after = process.memoryUsage();
+  assert.is(reader.pending, (1 << 20) - 1);
+  assert.ok(budget.held <= 1 << 20, `${budget.held} bytes are held for a frame of ${1 << 20}`);
+  // A million objects would take a hundred times as much.
+  const grown = after.heapUsed + after.external - before.heapUsed - before.external;
+  assert.ok(grown < 64 << 20, `${grown} bytes more for one frame of a MiB`);
+  reader.push(frame.subarray(-1));
+  assert.equal(seen, [1 << 20]);
+  assert.is(budget.held, 0, 'and all of it is given back');
+});
+
+test('readers share what they may hold; small messages are taken whatever the others hold', () => {
+  const budget = new HeldBytes(100_000);
+  const excesses: Excess[] = [];
+  const frames: number[] = [];
+  const reader = (): FrameReader =>
+    new FrameReader(
+      1 << 20,
+      (frame) => frames.push(frame.length),
+      (excess) => excesses.push(excess),
+      budget,
+    );
+  const half = (bytes: number): Buffer => encodeFrames([Buffer.alloc(bytes)]).subarray(0, bytes / 2);
+  const [first, second, third] = [reader(), reader(), reader()];
+  first.push(half(160_000));
+  second.push(half(160_000));
+  assert.equal(excesses, [{ kind: 'held' }]);
+  assert.is(second.pending, 0);
+  assert.ok(second.isStopped && !first.isStopped);
+  const small = encodeFrames([Buffer.alloc(4000)]);
+  third.push(small.subarray(0, 3000));
+  third.push(small.subarray(3000));
+  assert.equal(frames, [4000]);
+  first.stop();
+  assert.is(budget.held, 0);
+  third.push(half(160_000));
+  assert.is(excesses.length, 1, 'there is room again');
 });
 
 test('nothing is delivered after stop, not even what is in the same chunk', () => {

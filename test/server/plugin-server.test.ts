@@ -9,7 +9,9 @@ import type { Logger } from '../../src/lib/logger.ts';
 import type { Kong, KongEvent, PluginDefinition } from '../../src/plugin/kong.ts';
 import { PluginServer } from '../../src/server/plugin-server.ts';
 import { SocketServer, type SocketServerOptions } from '../../src/server/socket-server.ts';
+import { encodeFrames } from '../../src/server/frames.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { decode } from '../helpers/kong/protobuf-messages.ts';
 import { headersReply, PluginSocket, stringReply } from '../helpers/plugin-socket.ts';
 import { suite } from '../helpers/suite.ts';
 
@@ -192,6 +194,36 @@ for (const [what, thrown, status] of [
     assert.is(lines.length, 1);
   });
 }
+
+test('half messages hold so much together; one more of them is answered 503, and small ones work on', async () => {
+  access = async (kong) => void (await kong.request.get_raw_body());
+  const half = encodeFrames([Buffer.alloc(OPTIONS.maxFrameBytes)]).subarray(
+    0,
+    OPTIONS.maxFrameBytes / 2 + 5000,
+  );
+  const asked = async (): Promise<PluginSocket> => {
+    const { peer, instance } = await opened();
+    peer.sendCall('cmd_handle_event', { instance_id: instance, event_name: 'access' });
+    assert.is(String(await peer.readFrame()), 'kong.request.get_raw_body');
+    await peer.readFrame();
+    return peer;
+  };
+  const peers = [await asked(), await asked()];
+  for (const one of peers) one.raw(half);
+  // Which of the two came first is the system's business.
+  const refused = await Promise.race(
+    peers.map(async (one) => ({ one, method: String(await one.readFrame()) })),
+  );
+  assert.is(refused.method, 'kong.response.exit');
+  assert.is(decode('ExitArgs', (await refused.one.readFrame()) ?? Buffer.alloc(0))['status'], 503);
+  assert.match(JSON.stringify(lines), /max_frame_bytes.*HKA_MESSAGES_WAITING/);
+  access = async (kong) => void (await kong.request.get_method());
+  const { peer, instance } = await opened();
+  peer.chunkBytes = 3;
+  const result = await peer.event(instance, { 'kong.request.get_method': () => stringReply('GET') });
+  assert.is(result.end, 'return');
+  for (const open of [...peers, peer]) open.close();
+});
 
 for (const [what, handler, reply] of [
   [

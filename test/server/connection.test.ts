@@ -1,0 +1,80 @@
+/** A connection by itself, where the server around it would take its time. */
+import { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
+import * as assert from 'uvu/assert';
+import type { Logger } from '../../src/lib/logger.ts';
+import { Connection } from '../../src/server/connection.ts';
+import { encodeFrames, HeldBytes } from '../../src/server/frames.ts';
+import { InstanceTable } from '../../src/server/instances.ts';
+import { Pacing } from '../../src/server/pacing.ts';
+import { encode } from '../helpers/kong/protobuf-messages.ts';
+import { suite } from '../helpers/suite.ts';
+
+const test = suite('connection');
+
+const logger: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
+class Peer {
+  readonly written: Buffer[] = [];
+  readonly socket = new Duplex({
+    read: () => undefined,
+    write: (chunk: Buffer, _encoding, done) => {
+      this.written.push(Buffer.from(chunk));
+      done();
+    },
+  });
+  send: (bytes: Buffer) => void = () => undefined;
+  readonly heldBytes = new HeldBytes(1 << 20);
+  readonly connection = new Connection(
+    (onBytes) => {
+      this.send = onBytes;
+      return this.socket as unknown as Socket;
+    },
+    {
+      plugins: new Map(),
+      instances: new InstanceTable(10),
+      addInstance: () => Promise.reject(new Error('none is to be started')),
+      closeInstance: () => undefined,
+      logger,
+      eventDeadlineMs: 1000,
+      maxFrameBytes: 1 << 20,
+      heldBytes: this.heldBytes,
+      pacing: new Pacing(),
+      onClosed: () => undefined,
+      countEvent: () => undefined,
+      isDraining: () => false,
+      mayLeave: () => false,
+    },
+  );
+}
+
+const CALL = encodeFrames([encode('RpcCall', { sequence: 1, cmd_close_instance: { instance_id: 1 } })]);
+
+test('half a message outside of an event is not waited for for ever, and what it held is given back', () => {
+  const peer = new Peer();
+  peer.send(encodeFrames([Buffer.alloc(100_000)]).subarray(0, 50_000));
+  assert.ok(peer.heldBytes.held > 40_000);
+  peer.connection.sweep(performance.now() + 5000);
+  assert.not(peer.socket.destroyed);
+  peer.connection.sweep(performance.now() + 15_000);
+  assert.ok(peer.socket.destroyed);
+  peer.connection.destroy();
+});
+
+test('a connection that waits for its next call may wait for as long as Kong keeps it', () => {
+  const peer = new Peer();
+  peer.connection.sweep(performance.now() + 3_600_000);
+  peer.send(CALL.subarray(0, 5));
+  peer.send(CALL.subarray(5));
+  assert.is(peer.written.length, 1);
+  peer.connection.sweep(performance.now() + 3_600_000);
+  assert.not(peer.socket.destroyed);
+  peer.connection.destroy();
+});
+
+test.run();
