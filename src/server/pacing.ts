@@ -4,6 +4,9 @@
  *
  * What is to be expected comes from what was: separately for replies that an event waits for, and for the next event. Where
  * several events wait at a time, there is always something to do, and looking would only take time from Kong.
+ *
+ * Where very many wait and bytes come all the time, it is Kong that everybody waits for, and to wake this process up is work of
+ * Kong's: for every single reply. So it then sleeps for a moment whatever comes, and takes what has come meanwhile together.
  */
 
 /**
@@ -13,6 +16,14 @@
 const LOOK_MS = { reply: 0.15, event: 0.4 } as const;
 /** Events that wait for Kong at once from which on they are many. */
 const MANY = 2;
+/**
+ * Events that wait for Kong at once from which on they are a crowd, the usual time between bytes below which there is always
+ * something for Kong to do, and how long is slept then. Measured with 4 to 128 connections: 0.1 ms among 32 gains a tenth of
+ * the throughput; among 4 it would cost a fifth.
+ */
+const CROWD = 6;
+const CROWD_GAP_MS = 0.2;
+const CROWD_SLEEP_MS = 0.1;
 /** A look that comes so long after the one before, with nothing done in between: another process was given the core. */
 const TAKEN_MS = 1;
 /** How long it is left to others then. */
@@ -23,10 +34,13 @@ const NEWEST = 1 / 16;
 export class Pacing {
   readonly #now: () => number;
   readonly #schedule: (look: () => void) => void;
+  readonly #sleep: (ms: number) => void;
   #waiting = 0;
   #lastAt = 0;
   #lookedAt = 0;
   #idleMs = 0;
+  /** Usual time between bytes, in milliseconds. */
+  #gapMs = 1;
   /** How often (0 to 1) bytes came while not many events waited. */
   #alone = 1;
   #scheduled = false;
@@ -36,13 +50,18 @@ export class Pacing {
   /** How often (0 to 1) the next bytes came in time: replies, events. */
   readonly #soon = { reply: 1, event: 0 };
 
-  /** `now` in milliseconds; `schedule` calls back after the next look for bytes that doesn't sleep. */
+  /**
+   * `now` in milliseconds; `schedule` calls back after the next look for bytes that doesn't sleep; `sleep` stops the process
+   * for so many milliseconds.
+   */
   constructor(
     now: () => number = () => performance.now(),
     schedule: (look: () => void) => void = (look) => void setImmediate(look),
+    sleep: (ms: number) => void = stopFor,
   ) {
     this.#now = now;
     this.#schedule = schedule;
+    this.#sleep = sleep;
   }
 
   /** An event has begun (+1) or ceased (-1) to wait for a reply of Kong's. */
@@ -54,14 +73,20 @@ export class Pacing {
   active(): void {
     const now = this.#now();
     const kind = this.#kind;
-    const soon = now - this.#lastAt < LOOK_MS[kind] ? 1 : 0;
+    const gapMs = now - this.#lastAt;
+    const soon = gapMs < LOOK_MS[kind] ? 1 : 0;
     this.#soon[kind] += (soon - this.#soon[kind]) * NEWEST;
     this.#alone += ((this.#waiting < MANY ? 1 : 0) - this.#alone) * NEWEST;
+    this.#gapMs += (Math.min(gapMs, 1) - this.#gapMs) * NEWEST;
     this.#lastAt = now;
     this.#waited = this.#waiting > 0;
-    if (this.#scheduled || now < this.#restsUntil || !this.#isWorthIt) return;
+    if (this.#scheduled || !(this.#isCrowded || (now >= this.#restsUntil && this.#isWorthIt))) return;
     this.#scheduled = true;
     this.#schedule(this.#look);
+  }
+
+  get #isCrowded(): boolean {
+    return this.#waiting >= CROWD && this.#gapMs < CROWD_GAP_MS;
   }
 
   /** What is expected next. */
@@ -79,6 +104,11 @@ export class Pacing {
   }
 
   readonly #look = (): void => {
+    if (this.#isCrowded) {
+      this.#scheduled = false;
+      this.#sleep(CROWD_SLEEP_MS);
+      return;
+    }
     const now = this.#now();
     if (this.#lookedAt > this.#lastAt) this.#idleMs += Math.min(now - this.#lookedAt, LOOK_MS[this.#kind]);
     if (now - Math.max(this.#lookedAt, this.#lastAt) > TAKEN_MS) this.#restsUntil = now + REST_MS;
@@ -86,4 +116,10 @@ export class Pacing {
     if (this.#isWorthIt && now - this.#lastAt < LOOK_MS[this.#kind]) this.#schedule(this.#look);
     else this.#scheduled = false;
   };
+}
+
+const NEVER = new Int32Array(new SharedArrayBuffer(4));
+
+function stopFor(ms: number): void {
+  Atomics.wait(NEVER, 0, 0, ms);
 }

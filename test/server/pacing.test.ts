@@ -8,6 +8,7 @@ const test = suite('pacing');
 class Process {
   now = 0;
   looks = 0;
+  sleptMs = 0;
   readonly pacing: Pacing;
   #next: (() => void) | undefined;
 
@@ -15,6 +16,10 @@ class Process {
     this.pacing = new Pacing(
       () => this.now,
       (look) => (this.#next = look),
+      (ms) => {
+        this.sleptMs += ms;
+        this.now += ms;
+      },
     );
   }
 
@@ -120,6 +125,36 @@ test('while several events wait, nothing is looked for', () => {
   process.pacing.countWaiting(1);
   process.pacing.active();
   assert.not.ok(process.looking);
+});
+
+test('in a crowd it sleeps a moment after what has come, and takes together what comes meanwhile', () => {
+  const process = new Process();
+  for (let count = 0; count < 32; count += 1) process.pacing.countWaiting(1);
+  for (let count = 0; count < 50; count += 1) {
+    process.pacing.active();
+    process.pacing.active();
+    process.pass(0.05);
+  }
+  assert.ok(process.sleptMs > 0);
+  process.sleptMs = 0;
+  for (let replies = 0; replies < 5; replies += 1) process.pacing.active();
+  process.pass(0.3);
+  assert.ok(process.sleptMs > 0 && process.sleptMs < 0.2, `once, not ${process.sleptMs} ms`);
+});
+
+test('many that wait for Kong are no crowd while little comes: slow uploads hold nobody up', () => {
+  const process = new Process();
+  for (let count = 0; count < 32; count += 1) process.pacing.countWaiting(1);
+  for (let count = 0; count < 50; count += 1) {
+    process.event(0.05);
+    process.pass(3);
+  }
+  process.sleptMs = 0;
+  for (let count = 0; count < 50; count += 1) {
+    process.event(0.05);
+    process.pass(3);
+  }
+  assert.is(process.sleptMs, 0);
 });
 
 test.run();
