@@ -17,13 +17,16 @@ const LOOK_MS = { reply: 0.15, event: 0.4 } as const;
 /** Events that wait for Kong at once from which on they are many. */
 const MANY = 2;
 /**
- * Events that wait for Kong at once from which on they are a crowd, the usual time between bytes below which there is always
- * something for Kong to do, and how long is slept then. Measured with 4 to 128 connections: 0.1 ms among 32 gains a tenth of
- * the throughput; among 4 it would cost a fifth.
+ * A crowd: so many events wait for Kong, lately there were twice as many at times (a few that all wait at once leave Kong nothing
+ * else to do), and bytes usually come after less than so long. How long is slept then. Measured with 4 to 256 connections: it
+ * gains 4 to 14 % of the throughput from 32 on; without the second condition it would cost 5 % at 8.
  */
 const CROWD = 6;
+const CROWD_AT_TIMES = 12;
 const CROWD_GAP_MS = 0.2;
 const CROWD_SLEEP_MS = 0.1;
+/** Part of the most that lately waited at once that is forgotten whenever bytes come. */
+const FORGOTTEN = 1 / 512;
 /** A look that comes so long after the one before, with nothing done in between: another process was given the core. */
 const TAKEN_MS = 1;
 /** How long it is left to others then. */
@@ -36,8 +39,12 @@ export class Pacing {
   readonly #schedule: (look: () => void) => void;
   readonly #sleep: (ms: number) => void;
   #waiting = 0;
+  /** The most that waited at once, lately. */
+  #atTimes = 0;
   #lastAt = 0;
   #lookedAt = 0;
+  /** When bytes had come last at the last look in a crowd. */
+  #seenAt = -1;
   #idleMs = 0;
   /** Usual time between bytes, in milliseconds. */
   #gapMs = 1;
@@ -67,6 +74,7 @@ export class Pacing {
   /** An event has begun (+1) or ceased (-1) to wait for a reply of Kong's. */
   countWaiting(by: 1 | -1): void {
     this.#waiting += by;
+    if (this.#waiting > this.#atTimes) this.#atTimes = this.#waiting;
   }
 
   /** Called whenever bytes have come, and what they ask for has been done. */
@@ -78,6 +86,7 @@ export class Pacing {
     this.#soon[kind] += (soon - this.#soon[kind]) * NEWEST;
     this.#alone += ((this.#waiting < MANY ? 1 : 0) - this.#alone) * NEWEST;
     this.#gapMs += (Math.min(gapMs, 1) - this.#gapMs) * NEWEST;
+    this.#atTimes -= this.#atTimes * FORGOTTEN;
     this.#lastAt = now;
     this.#waited = this.#waiting > 0;
     if (this.#scheduled || !(this.#isCrowded || (now >= this.#restsUntil && this.#isWorthIt))) return;
@@ -86,7 +95,7 @@ export class Pacing {
   }
 
   get #isCrowded(): boolean {
-    return this.#waiting >= CROWD && this.#gapMs < CROWD_GAP_MS;
+    return this.#waiting >= CROWD && this.#atTimes >= CROWD_AT_TIMES && this.#gapMs < CROWD_GAP_MS;
   }
 
   /** What is expected next. */
@@ -103,10 +112,18 @@ export class Pacing {
     return this.#idleMs;
   }
 
+  /** Sleeps only where there is nothing to do: who has to work through what many Kong workers send has no time for it. */
+  #lookAmongMany(): void {
+    const nothingCame = this.#lastAt === this.#seenAt;
+    this.#seenAt = this.#lastAt;
+    this.#scheduled = !nothingCame;
+    if (nothingCame) this.#sleep(CROWD_SLEEP_MS);
+    else this.#schedule(this.#look);
+  }
+
   readonly #look = (): void => {
     if (this.#isCrowded) {
-      this.#scheduled = false;
-      this.#sleep(CROWD_SLEEP_MS);
+      this.#lookAmongMany();
       return;
     }
     const now = this.#now();

@@ -142,6 +142,28 @@ test('in a crowd it sleeps a moment after what has come, and takes together what
   assert.ok(process.sleptMs > 0 && process.sleptMs < 0.2, `once, not ${process.sleptMs} ms`);
 });
 
+test('in a crowd too nothing is slept away while there is something to do', () => {
+  const process = new Process();
+  for (let count = 0; count < 32; count += 1) process.pacing.countWaiting(1);
+  for (let count = 0; count < 500; count += 1) {
+    process.pacing.active();
+    process.pass(0.01);
+  }
+  assert.is(process.sleptMs, 0);
+  process.pass(0.02);
+  assert.ok(process.sleptMs > 0);
+});
+
+test('a few that all wait at once are no crowd: Kong has nothing else to do', () => {
+  const process = new Process();
+  for (let count = 0; count < 8; count += 1) process.pacing.countWaiting(1);
+  for (let count = 0; count < 50; count += 1) {
+    process.pacing.active();
+    process.pass(0.05);
+  }
+  assert.is(process.sleptMs, 0);
+});
+
 test('many that wait for Kong are no crowd while little comes: slow uploads hold nobody up', () => {
   const process = new Process();
   for (let count = 0; count < 32; count += 1) process.pacing.countWaiting(1);
