@@ -7,8 +7,10 @@
  */
 import { Socket, type Server } from 'node:net';
 
+/** What is read at once, at most. */
+export const READ_BYTES = 64 * 1024;
 /** Whoever is called with a part of it must be done with it, or have copied it, before it returns. */
-const BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
+const BUFFER = Buffer.allocUnsafeSlow(READ_BYTES);
 
 /** `onBytes` gets a view that is overwritten by the next read of any connection. */
 export type Accepted = (begin: (onBytes: (bytes: Buffer) => void) => Socket) => void;

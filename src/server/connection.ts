@@ -52,8 +52,8 @@ const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 const DEADLINE_NOTICE_MS = 250;
 /** Kong drops the connection after an exit when the request ends; a peer that doesn't is cut off. */
 const EXIT_LINGER_MS = 60_000;
-/** Kong sends a message at once. */
-const HALF_MESSAGE_MS = 10_000;
+/** Kong sends a message at once. Less than lies between two looks, so that the second one ends it. */
+const HALF_MESSAGE_MS = 5_000;
 /** Every worker keeps every instance's configuration. */
 const MAX_CONFIG_BYTES = 256 * 1024;
 
@@ -66,7 +66,7 @@ export class Connection {
   #fail: (error: unknown) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #exitedAt = Infinity;
-  /** Since when a message is there in part, outside of an event. */
+  /** When it was first seen that a message is there in part, while no event is running. */
   #halfSince = Infinity;
   #leaving = false;
   #waiting = false;
@@ -110,10 +110,12 @@ export class Connection {
   }
 
   /**
-   * Called now and then: a peer that keeps a connection on which it can't do anything more is cut off, and one that sends half a
-   * message outside of an event, where no deadline ends it.
+   * Called now and then: a peer that keeps a connection on which it can't do anything more is cut off, and one that has sent half a
+   * message where no event's deadline ends it.
    */
   sweep(now: number): void {
+    const isHalf = !this.busy && this.#reader.pending > 0;
+    this.#halfSince = isHalf ? Math.min(this.#halfSince, now) : Infinity;
     if (now - this.#exitedAt > EXIT_LINGER_MS || now - this.#halfSince > HALF_MESSAGE_MS)
       this.#socket.destroy();
   }
@@ -336,8 +338,6 @@ export class Connection {
 
   #pace(): void {
     const { pacing } = this.#context;
-    const isHalf = this.#event === undefined && this.#reader.pending > 0;
-    if (isHalf !== this.#halfSince < Infinity) this.#halfSince = isHalf ? performance.now() : Infinity;
     this.#setWaiting(this.#event?.isWaiting === true);
     pacing.active();
   }

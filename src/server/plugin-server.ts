@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:net';
 import { errnoOf } from '../lib/errors.ts';
 import { createLogLimiter, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition } from '../plugin/kong.ts';
-import { acceptInto, type Accepted } from './accept.ts';
+import { acceptInto, READ_BYTES, type Accepted } from './accept.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
 import { HeldBytes } from './frames.ts';
 import { InstanceTable } from './instances.ts';
@@ -72,7 +72,7 @@ export class PluginServer {
       logger,
       eventDeadlineMs: options.eventDeadlineMs,
       maxFrameBytes: options.maxFrameBytes,
-      heldBytes: new HeldBytes(options.maxFrameBytes),
+      heldBytes: new HeldBytes(options.maxFrameBytes + READ_BYTES),
       pacing: this.#pacing,
       onClosed: (connection) => this.#connections.delete(connection),
       countEvent: (by) => this.#countEvent(by),

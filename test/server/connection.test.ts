@@ -3,10 +3,12 @@ import { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
 import * as assert from 'uvu/assert';
 import type { Logger } from '../../src/lib/logger.ts';
+import type { PluginInstance } from '../../src/plugin/kong.ts';
 import { Connection } from '../../src/server/connection.ts';
 import { encodeFrames, HeldBytes } from '../../src/server/frames.ts';
 import { InstanceTable } from '../../src/server/instances.ts';
 import { Pacing } from '../../src/server/pacing.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { encode } from '../helpers/kong/protobuf-messages.ts';
 import { suite } from '../helpers/suite.ts';
 
@@ -19,6 +21,14 @@ const logger: Logger = {
   error: () => undefined,
 };
 
+const PLUGIN = {
+  name: 'under-test',
+  version: '1.0.0',
+  priority: 1,
+  phases: ['access'],
+  schema: '{}',
+} as const;
+
 class Peer {
   readonly written: Buffer[] = [];
   readonly socket = new Duplex({
@@ -29,6 +39,7 @@ class Peer {
     },
   });
   send: (bytes: Buffer) => void = () => undefined;
+  readonly instances = new InstanceTable(10);
   readonly heldBytes = new HeldBytes(1 << 20);
   readonly connection = new Connection(
     (onBytes) => {
@@ -37,7 +48,7 @@ class Peer {
     },
     {
       plugins: new Map(),
-      instances: new InstanceTable(10),
+      instances: this.instances,
       addInstance: () => Promise.reject(new Error('none is to be started')),
       closeInstance: () => undefined,
       logger,
@@ -57,13 +68,34 @@ const CALL = encodeFrames([encode('RpcCall', { sequence: 1, cmd_close_instance: 
 
 test('half a message outside of an event is not waited for for ever, and what it held is given back', () => {
   const peer = new Peer();
+  const now = performance.now();
   peer.send(encodeFrames([Buffer.alloc(100_000)]).subarray(0, 50_000));
   assert.ok(peer.heldBytes.held > 40_000);
-  peer.connection.sweep(performance.now() + 5000);
+  peer.connection.sweep(now);
   assert.not(peer.socket.destroyed);
-  peer.connection.sweep(performance.now() + 15_000);
+  peer.connection.sweep(now + 10_000);
   assert.ok(peer.socket.destroyed);
-  peer.connection.destroy();
+});
+
+test('nor is half a reply that an ended event is still owed', async () => {
+  const peer = new Peer();
+  const plugin: PluginInstance = { access: (kong) => kong.log.err('a call whose reply nobody waits for') };
+  const instance = peer.instances.add({ ...PLUGIN, start: () => plugin }, plugin);
+  peer.send(
+    encodeFrames([
+      encode('RpcCall', {
+        sequence: 1,
+        cmd_handle_event: { instance_id: instance.id, event_name: 'access' },
+      }),
+    ]),
+  );
+  await eventually('the event has ended', () => peer.written.length === 1);
+  const now = performance.now();
+  peer.send(encodeFrames([Buffer.alloc(100_000)]).subarray(0, 50_000));
+  peer.connection.sweep(now);
+  assert.not(peer.socket.destroyed);
+  peer.connection.sweep(now + 10_000);
+  assert.ok(peer.socket.destroyed);
 });
 
 test('a connection that waits for its next call may wait for as long as Kong keeps it', () => {
