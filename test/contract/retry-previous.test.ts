@@ -5,6 +5,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import * as assert from 'uvu/assert';
+import { freePort } from '../helpers/free-port.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { send } from '../helpers/http.ts';
 import { install, type Installation, type Served } from '../helpers/installation.ts';
@@ -18,7 +19,6 @@ const check = test.needing(vaultAbsence());
 const absent = vaultAbsence() !== undefined;
 
 const NATIVE_KEY = 'native-key-7713';
-const METRICS_PORT_OFFSET = 20_000;
 
 let vault: VaultServer;
 let installation: Installation;
@@ -36,7 +36,7 @@ test.before(async () => {
   vault = await startVault();
   installation = await install();
   const fixture = await prepareVault(vault, vault.address, installation.folder, { token: 'token-1' });
-  const port = METRICS_PORT_OFFSET + (process.pid % 20_000);
+  const port = await freePort();
   metricsUrl = `http://127.0.0.1:${port}/metrics`;
   installation.configure([
     ...fixture.configuration,

@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { SHADOW_OUTCOMES, type ShadowOutcome } from '../../src/plugin/request-counts.ts';
+import { freePort } from '../helpers/free-port.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { send, type HttpAnswer } from '../helpers/http.ts';
 import { install, type Installation, type Served } from '../helpers/installation.ts';
@@ -36,12 +37,12 @@ const consumer = ({ username, id, credentialId, key }: Caller) => ({
   keyauth_credentials: [{ id: credentialId, key }],
 });
 const BASIC = `Basic ${Buffer.from('alice:wonder').toString('base64')}`;
-const METRICS_PORT = 22_000 + (process.pid % 18_000);
 
 let installation: Installation;
 let served: Served;
 let upstream: Upstream;
 let gateway: Gateway;
+let metricsPort: number;
 
 const plugin = (name: string, config: Record<string, unknown> = {}) => ({ name, config });
 const shadow = (config: Record<string, unknown> = {}) => plugin('hashed-key-auth-shadow', config);
@@ -51,7 +52,8 @@ const keyAuth = (config: Record<string, unknown> = {}) => plugin('key-auth', con
 test.before(async () => {
   installation = await install();
   installation.setServer('workers: 1');
-  installation.configure(['metrics:', `  listen: 127.0.0.1:${METRICS_PORT}`]);
+  metricsPort = await freePort();
+  installation.configure(['metrics:', `  listen: 127.0.0.1:${metricsPort}`]);
   // What was imported: not bob's key; carol's, which key-auth has not; dave's, as alice's; and one whose consumer is gone.
   const imported = join(installation.folder, 'imported.yml');
   writeFileSync(
@@ -143,7 +145,7 @@ async function counts(): Promise<Counts> {
   // They are served a moment after requests are, and a connection of before a restart is gone.
   const text = await eventually('metrics are served', async () => {
     try {
-      return await (await fetch(`http://127.0.0.1:${METRICS_PORT}/metrics`)).text();
+      return await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
     } catch {
       return undefined;
     }

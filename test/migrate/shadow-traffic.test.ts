@@ -3,6 +3,7 @@
  * where KONG_BIN is there. A Kong that does not know the plugin refuses it in words of its own.
  */
 import * as assert from 'uvu/assert';
+import { freePort } from '../helpers/free-port.ts';
 import { hkaHere } from '../helpers/command-here.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { send } from '../helpers/http.ts';
@@ -18,13 +19,12 @@ import { startUpstream, type Upstream } from '../helpers/upstream.ts';
 
 const test = suite('comparing before the switch');
 
-const METRICS_PORT = 20_000 + (process.pid % 20_000);
 const PLUGINS = ['hashed-key-auth-shadow', 'hashed-key-auth-shadow-access'];
 
 async function prepare(): Promise<{ installation: Installation; upstream: Upstream }> {
   const installation = await install();
   installation.setServer('workers: 1');
-  installation.configure(['metrics:', `  listen: 127.0.0.1:${METRICS_PORT}`]);
+  installation.configure(['metrics:', `  listen: 127.0.0.1:${await freePort()}`]);
   await installation.serve();
   return { installation, upstream: await startUpstream() };
 }

@@ -4,6 +4,7 @@
  */
 import { existsSync, statSync, unlinkSync } from 'node:fs';
 import * as assert from 'uvu/assert';
+import { freePort } from '../helpers/free-port.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { install, type Installation, type Served } from '../helpers/installation.ts';
 import {
@@ -232,7 +233,7 @@ test('SIGTERM ends workers and supervisor with status 0, and takes the socket aw
 });
 
 test('access and log phase of a request in different workers: each request is counted once, over all of them', async () => {
-  const metricsPort = 41_000 + (process.pid % 20_000);
+  const metricsPort = await freePort();
   await served.kill('SIGTERM');
   installation.configure(['metrics:', `  listen: 127.0.0.1:${metricsPort}`]);
   served = await installation.serve();
