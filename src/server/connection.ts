@@ -6,7 +6,7 @@
  */
 import type { Socket } from 'node:net';
 import { HkaError, toHkaError } from '../lib/errors.ts';
-import { describeError, type Logger } from '../lib/logger.ts';
+import { describeError, type LogOnce, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition, PluginInstance } from '../plugin/kong.ts';
 import { ServerEvent } from './event.ts';
 import { encodeFrames, FrameReader, type Excess, type HeldBytes } from './frames.ts';
@@ -33,6 +33,8 @@ export interface ConnectionContext {
   ) => RunningInstance | Promise<RunningInstance>;
   readonly closeInstance: (id: number) => RunningInstance | undefined;
   readonly logger: Logger;
+  /** For what a peer, or many requests, could cause as often as they like. */
+  readonly logOnce: LogOnce;
   readonly eventDeadlineMs: number;
   readonly maxFrameBytes: number;
   /** Shared with all other connections. */
@@ -141,7 +143,12 @@ export class Connection {
     try {
       call = decodeRpcCall(frame);
     } catch (error) {
-      this.#context.logger.warn({ err: describeError(error) }, 'not a call; connection closed');
+      this.#context.logOnce(
+        'no call',
+        'warn',
+        { err: describeError(error) },
+        'not a call; connection closed',
+      );
       this.#socket.destroy();
       return;
     }
@@ -272,7 +279,12 @@ export class Connection {
    * nothing must not end a request by failing.
    */
   #letGoOn(event: ServerEvent, sequence: number | bigint, error: unknown): void {
-    this.#context.logger.warn({ err: describeError(error) }, 'an event that decides nothing failed');
+    this.#context.logOnce(
+      `undecided ${toHkaError(error).code}`,
+      'warn',
+      { err: describeError(error) },
+      'an event that decides nothing failed',
+    );
     this.#endEvent(event, sequence);
   }
 
@@ -285,7 +297,9 @@ export class Connection {
   #answerFault(event: ServerEvent, error: unknown): void {
     if (event.state === 'running') {
       const fault = toHkaError(error);
-      this.#context.logger.error(
+      this.#context.logOnce(
+        `event ${fault.code}`,
+        'error',
         { err: describeError(error) },
         `event failed; answered ${fault.kind.status}`,
       );
@@ -332,7 +346,12 @@ export class Connection {
       this.#fail(error);
       return;
     }
-    this.#context.logger.warn({ err: describeError(error) }, 'connection closed');
+    this.#context.logOnce(
+      `excess ${excess.kind}`,
+      'warn',
+      { err: describeError(error) },
+      'connection closed',
+    );
     this.#socket.destroy();
   }
 
@@ -366,7 +385,9 @@ export class Connection {
     if (this.#socket.destroyed) return;
     this.#socket.write(bytes);
     if (this.#socket.writableLength > MAX_UNREAD_BYTES) {
-      this.#context.logger.warn(
+      this.#context.logOnce(
+        'unread',
+        'warn',
         { unread: this.#socket.writableLength },
         'the peer does not read; connection closed',
       );

@@ -4,7 +4,7 @@
  */
 import { createServer, type Server } from 'node:net';
 import { errnoOf } from '../lib/errors.ts';
-import { createLogLimiter, type Logger } from '../lib/logger.ts';
+import { createLogLimiter, createLogOnce, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition } from '../plugin/kong.ts';
 import { acceptInto, READ_BYTES, type Accepted } from './accept.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
@@ -31,6 +31,8 @@ const MAX_INSTANCES = 5000;
 /** The kernel cuts it to net.core.somaxconn. A pause of some seconds under load must not fill it. */
 const BACKLOG = 4096;
 const SWEEP_MS = 10_000;
+/** The same line is written at most so often, where peers or requests could cause it as often as they like. */
+const LOG_MS = 10_000;
 /**
  * Kong takes the connection that it used last, so one request could meet all that are to leave, one after another, and
  * each would start the instance again.
@@ -44,7 +46,7 @@ export class PluginServer {
   readonly #now: () => number;
   readonly #context: ConnectionContext;
   readonly #connections = new Set<Connection>();
-  readonly #limitLog = createLogLimiter(10_000);
+  readonly #limitLog = createLogLimiter(LOG_MS);
   readonly #listeners = new Set<Server>();
   readonly #pacing = new Pacing();
   #runningEvents = 0;
@@ -70,6 +72,7 @@ export class PluginServer {
       closeInstance: (id) => this.instances.remove(id),
       ...shared,
       logger,
+      logOnce: createLogOnce(logger, LOG_MS),
       eventDeadlineMs: options.eventDeadlineMs,
       maxFrameBytes: options.maxFrameBytes,
       heldBytes: new HeldBytes(options.maxFrameBytes + READ_BYTES),

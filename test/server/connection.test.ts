@@ -52,6 +52,7 @@ class Peer {
       addInstance: () => Promise.reject(new Error('none is to be started')),
       closeInstance: () => undefined,
       logger,
+      logOnce: () => undefined,
       eventDeadlineMs: 1000,
       maxFrameBytes: 1 << 20,
       heldBytes: this.heldBytes,

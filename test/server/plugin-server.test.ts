@@ -195,6 +195,15 @@ for (const [what, thrown, status] of [
   });
 }
 
+test('what a peer can cause as often as it likes is written once in a while', async () => {
+  for (let count = 0; count < 20; count += 1) {
+    const peer = await PluginSocket.open(path());
+    peer.frame(Buffer.from([0xff]));
+    await peer.untilClosed();
+  }
+  assert.is(lines.filter(({ message }) => message.includes('not a call')).length, 1);
+});
+
 test('half messages hold so much together; one more of them is answered 503, and small ones work on', async () => {
   access = async (kong) => void (await kong.request.get_raw_body());
   const half = encodeFrames([Buffer.alloc(OPTIONS.maxFrameBytes)]).subarray(
