@@ -133,3 +133,27 @@ export function session(seed: number, instance: number): Buffer[] {
   if (random(10) === 0) return Array.from(Buffer.concat(writes), (byte) => Buffer.of(byte));
   return writes;
 }
+
+/** As five bytes, whatever its size: so it can be put into kept messages without changing their lengths. */
+function longVarint(value: number): Buffer {
+  return Buffer.from(
+    Array.from({ length: 5 }, (_, at) => ((value >>> (7 * at)) & 0x7f) | (at < 4 ? 0x80 : 0)),
+  );
+}
+
+/** Stands for the id of a running instance in kept sessions. */
+const ANY_INSTANCE = longVarint(0x7fff_ffff);
+
+function replaceAll(bytes: Buffer, from: Buffer, to: Buffer): Buffer {
+  const copy = Buffer.from(bytes);
+  for (let at = copy.indexOf(from); at >= 0; at = copy.indexOf(from, at + to.length)) to.copy(copy, at);
+  return copy;
+}
+
+export function forAnyInstance(bytes: Buffer, instance: number): Buffer {
+  return replaceAll(bytes, longVarint(instance), ANY_INSTANCE);
+}
+
+export function forInstance(kept: Buffer, instance: number): Buffer {
+  return replaceAll(kept, ANY_INSTANCE, longVarint(instance));
+}
