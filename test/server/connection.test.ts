@@ -2,7 +2,7 @@
 import { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
 import * as assert from 'uvu/assert';
-import type { Logger } from '../../src/lib/logger.ts';
+import { silentLogger } from '../../src/lib/logger.ts';
 import type { PluginInstance } from '../../src/plugin/kong.ts';
 import { Connection } from '../../src/server/connection.ts';
 import { encodeFrames, HeldBytes } from '../../src/server/frames.ts';
@@ -13,13 +13,6 @@ import { encode } from '../helpers/kong/protobuf-messages.ts';
 import { suite } from '../helpers/suite.ts';
 
 const test = suite('connection');
-
-const logger: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-};
 
 const PLUGIN = {
   name: 'under-test',
@@ -51,7 +44,7 @@ class Peer {
       instances: this.instances,
       addInstance: () => Promise.reject(new Error('none is to be started')),
       closeInstance: () => undefined,
-      logger,
+      logger: silentLogger,
       logOnce: () => undefined,
       eventDeadlineMs: 1000,
       maxFrameBytes: 1 << 20,
