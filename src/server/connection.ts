@@ -48,14 +48,19 @@ export interface ConnectionContext {
   readonly mayLeave: () => boolean;
 }
 
-/** A peer that sends but never reads is cut off when this much waits for it. */
-const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
+/**
+ * A peer that sends but never reads is cut off when more is to be written while this much waits for it. What waits before a write
+ * counts, not what the write adds: a single message may be as large as a request's body. Small ones cost many times their size.
+ */
+const MAX_UNREAD_BYTES = 64 * 1024;
 /** The handler is told this long before its deadline, so that it can still give a proper answer. */
 const DEADLINE_NOTICE_MS = 250;
 /** Kong drops the connection after an exit when the request ends; a peer that doesn't is cut off. */
 const EXIT_LINGER_MS = 60_000;
 /** Kong sends a message at once. Less than lies between two looks, so that the second one ends it. */
 const HALF_MESSAGE_MS = 5_000;
+/** Kong reads what it has asked for at once, too. */
+const UNREAD_MS = 5_000;
 /** Every worker keeps every instance's configuration. */
 const MAX_CONFIG_BYTES = 256 * 1024;
 
@@ -70,6 +75,8 @@ export class Connection {
   #exitedAt = Infinity;
   /** When it was first seen that a message is there in part, while no event is running. */
   #halfSince = Infinity;
+  /** When it was first seen that the peer has not read what was written. */
+  #unreadSince = Infinity;
   #leaving = false;
   #waiting = false;
 
@@ -112,13 +119,18 @@ export class Connection {
   }
 
   /**
-   * Called now and then: a peer that keeps a connection on which it can't do anything more is cut off, and one that has sent half a
-   * message where no event's deadline ends it.
+   * Called now and then: a peer that keeps a connection on which it can't do anything more is cut off, and so is one that has sent
+   * half a message where no event's deadline ends it, or does not read.
    */
   sweep(now: number): void {
     const isHalf = !this.busy && this.#reader.pending > 0;
     this.#halfSince = isHalf ? Math.min(this.#halfSince, now) : Infinity;
-    if (now - this.#exitedAt > EXIT_LINGER_MS || now - this.#halfSince > HALF_MESSAGE_MS)
+    this.#unreadSince = this.#socket.writableLength > 0 ? Math.min(this.#unreadSince, now) : Infinity;
+    if (
+      now - this.#exitedAt > EXIT_LINGER_MS ||
+      now - this.#halfSince > HALF_MESSAGE_MS ||
+      now - this.#unreadSince > UNREAD_MS
+    )
       this.#socket.destroy();
   }
 
@@ -383,16 +395,17 @@ export class Connection {
 
   #writeBytes(bytes: Buffer): void {
     if (this.#socket.destroyed) return;
-    this.#socket.write(bytes);
-    if (this.#socket.writableLength > MAX_UNREAD_BYTES) {
-      this.#context.logOnce(
-        'unread',
-        'warn',
-        { unread: this.#socket.writableLength },
-        'the peer does not read; connection closed',
-      );
-      this.#socket.destroy();
+    if (this.#socket.writableLength <= MAX_UNREAD_BYTES) {
+      this.#socket.write(bytes);
+      return;
     }
+    this.#context.logOnce(
+      'unread',
+      'warn',
+      { unread: this.#socket.writableLength },
+      'the peer does not read; connection closed',
+    );
+    this.#socket.destroy();
   }
 }
 

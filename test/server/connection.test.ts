@@ -24,11 +24,12 @@ const PLUGIN = {
 
 class Peer {
   readonly written: Buffer[] = [];
+  reads = true;
   readonly socket = new Duplex({
     read: () => undefined,
     write: (chunk: Buffer, _encoding, done) => {
       this.written.push(Buffer.from(chunk));
-      done();
+      if (this.reads) done();
     },
   });
   send: (bytes: Buffer) => void = () => undefined;
@@ -60,7 +61,7 @@ class Peer {
 
 const CALL = encodeFrames([encode('RpcCall', { sequence: 1, cmd_close_instance: { instance_id: 1 } })]);
 
-test('half a message outside of an event is not waited for for ever, and what it held is given back', () => {
+test('half a message outside of an event is not waited for for ever, and what it held is given back', async () => {
   const peer = new Peer();
   const now = performance.now();
   peer.send(encodeFrames([Buffer.alloc(100_000)]).subarray(0, 50_000));
@@ -69,6 +70,7 @@ test('half a message outside of an event is not waited for for ever, and what it
   assert.not(peer.socket.destroyed);
   peer.connection.sweep(now + 10_000);
   assert.ok(peer.socket.destroyed);
+  await eventually('it is given back', () => peer.heldBytes.held === 0);
 });
 
 test('nor is half a reply that an ended event is still owed', async () => {
@@ -101,6 +103,25 @@ test('a connection that waits for its next call may wait for as long as Kong kee
   peer.connection.sweep(performance.now() + 3_600_000);
   assert.not(peer.socket.destroyed);
   peer.connection.destroy();
+});
+
+test('a peer that does not read what it has asked for is cut off, however little it is', () => {
+  const peer = new Peer();
+  const now = performance.now();
+  peer.reads = false;
+  peer.send(CALL);
+  peer.connection.sweep(now);
+  assert.not(peer.socket.destroyed);
+  peer.connection.sweep(now + 10_000);
+  assert.ok(peer.socket.destroyed);
+});
+
+test('what waits for a peer that does not read is little before it is cut off', () => {
+  const peer = new Peer();
+  peer.reads = false;
+  for (let count = 0; count < 10_000 && !peer.socket.destroyed; count += 1) peer.send(CALL);
+  assert.ok(peer.socket.destroyed);
+  assert.ok(peer.socket.writableLength < 100_000, `${peer.socket.writableLength} bytes wait`);
 });
 
 test.run();

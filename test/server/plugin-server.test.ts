@@ -435,6 +435,21 @@ test('a peer that sends calls and never reads is cut off', async () => {
   peer.close();
 });
 
+test('a message of any size reaches a peer that reads: the body of a request may be as large as the operator allows', async () => {
+  const body = Buffer.alloc(12 << 20, 'x');
+  access = async (kong) => {
+    await kong.service.request.set_headers({ a: '1' });
+    await kong.service.request.set_raw_body(body);
+  };
+  const { peer, instance } = await opened();
+  for (let round = 0; round < 2; round += 1) {
+    const result = await peer.event(instance, {});
+    assert.is(result.end, 'return', JSON.stringify(lines));
+    assert.ok((result.calls[1]?.args.length ?? 0) > body.length);
+  }
+  peer.close();
+});
+
 test('one connection more than allowed is closed, the others go on', async () => {
   await server.close();
   server = await start({ maxConnections: 2 });
