@@ -63,6 +63,10 @@ const HALF_MESSAGE_MS = 5_000;
 const UNREAD_MS = 5_000;
 /** Every worker keeps every instance's configuration. */
 const MAX_CONFIG_BYTES = 256 * 1024;
+/** Names from the socket in the log. */
+const MAX_SHOWN_LENGTH = 64;
+/** What of a reason tells one refusal from another. */
+const MAX_REASON_LENGTH = 500;
 
 export class Connection {
   readonly #socket: Socket;
@@ -224,7 +228,8 @@ export class Connection {
 
   /** A refused configuration closes the connection: Kong answers the request 500 and asks again at the next one. */
   async #startInstance(sequence: number | bigint, name: string, configBytes: Buffer): Promise<void> {
-    const { addInstance, plugins, logger } = this.#context;
+    const { addInstance, plugins, logger, logOnce } = this.#context;
+    const shownName = name.slice(0, MAX_SHOWN_LENGTH);
     const definition = plugins.get(name);
     let config: unknown;
     try {
@@ -238,15 +243,20 @@ export class Connection {
       if (definition === undefined) {
         throw new HkaError(
           'HKA_CONFIG_INVALID',
-          `there is no plugin "${name}" here; there is: ${[...plugins.keys()].join(', ')}`,
+          `there is no plugin "${shownName}" here; there is: ${[...plugins.keys()].join(', ')}`,
         );
       }
       const instance = await addInstance(definition, definition.start(config), config);
       logger.debug({ instance: instance.id, plugin: name, config: pluginIdOf(config) }, 'instance started');
       this.#sendStatus(sequence, instance);
     } catch (error) {
-      logger.error(
-        { plugin: name, config: pluginIdOf(config), err: describeError(error) },
+      const err = describeError(error);
+      const id = pluginIdOf(config);
+      // Kong asks at every request. What is mended but in part is refused for something else, and that is worth a line.
+      logOnce(
+        `refused ${shownName} ${id ?? ''} ${String(err['message']).slice(0, MAX_REASON_LENGTH)}`,
+        'error',
+        { plugin: shownName, config: id, err },
         'plugin configuration refused; its routes answer 500 until it is mended',
       );
       this.#socket.destroy();
@@ -413,7 +423,7 @@ export class Connection {
 function pluginIdOf(config: unknown): string | undefined {
   if (typeof config !== 'object' || config === null || !('__plugin_id' in config)) return undefined;
   const id = config.__plugin_id;
-  return typeof id === 'string' ? id.slice(0, 64) : undefined;
+  return typeof id === 'string' ? id.slice(0, MAX_SHOWN_LENGTH) : undefined;
 }
 
 function excessError(excess: Excess, { maxFrameBytes, heldBytes }: ConnectionContext): HkaError {

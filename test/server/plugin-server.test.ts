@@ -39,8 +39,8 @@ const plugin: PluginDefinition = {
   phases: ['access'],
   schema: '{}',
   start: (config) => {
-    if ((config as { refuse?: boolean }).refuse === true)
-      throw new HkaError('HKA_CONFIG_INVALID', 'refused on purpose');
+    const { refuse, reason = 'refused on purpose' } = config as { refuse?: boolean; reason?: string };
+    if (refuse === true) throw new HkaError('HKA_CONFIG_INVALID', reason);
     const decidesNothing = (config as { decidesNothing?: boolean }).decidesNothing === true;
     return { access: (kong, event) => access(kong, event), ...(decidesNothing ? { decidesNothing } : {}) };
   },
@@ -167,6 +167,22 @@ test('a refused configuration closes the connection and is logged with its reaso
   assert.is(lines.length, 1);
   assert.match(JSON.stringify(lines[0]), /refused on purpose/);
   assert.is(lines[0]?.fields['config'], 'abc');
+});
+
+test('Kong starts a refused configuration again at every request: one line in a while, and one for each other reason', async () => {
+  const refused = async (name: string, config: object): Promise<void> => {
+    const peer = await PluginSocket.open(path());
+    assert.is(await peer.start(name, config), undefined);
+  };
+  for (let count = 0; count < 20; count += 1)
+    await refused('under-test', { refuse: true, __plugin_id: 'abc' });
+  assert.is(lines.length, 1);
+  await refused('under-test', { refuse: true, __plugin_id: 'def' });
+  await refused('under-test', { refuse: true, reason: 'something else', __plugin_id: 'abc' });
+  assert.is(lines.length, 3);
+  await refused('x'.repeat(500_000), {});
+  assert.is(lines.length, 4);
+  assert.ok(JSON.stringify(lines).length < 4000, 'a name from the socket does not fill the log');
 });
 
 test('an unknown plugin and a configuration that is no JSON are refused', async () => {
