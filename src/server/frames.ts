@@ -94,12 +94,19 @@ export class FrameReader {
     if (!this.#hold(chunk)) return;
     const used = this.#read(this.#room.subarray(0, this.#size));
     if (used === 0 || this.#stopped) return;
-    if (used === this.#size) {
-      this.#release();
-      return;
-    }
-    this.#room.copyWithin(0, used, this.#size);
-    this.#size -= used;
+    this.#keepOnly(used);
+  }
+
+  /** What is left of a large message's room gets one of its own: a few bytes must not hold it. */
+  #keepOnly(from: number): void {
+    const room = this.#room;
+    const rest = room.subarray(from, this.#size);
+    this.#budget?.give(countedBytes(room.length));
+    this.#room = NOTHING;
+    this.#size = 0;
+    if (rest.length > 0) this.#hold(rest);
+    // Keys may have been in it.
+    room.fill(0);
   }
 
   /** Hands out the frames that are whole. How many bytes they and their headers have taken. */
@@ -158,11 +165,7 @@ export class FrameReader {
   }
 
   #release(): void {
-    this.#budget?.give(countedBytes(this.#room.length));
-    // Keys may have been in it.
-    this.#room.fill(0);
-    this.#room = NOTHING;
-    this.#size = 0;
+    this.#keepOnly(this.#size);
   }
 }
 

@@ -104,6 +104,25 @@ test('room is made for what has come, not for what is announced, and small piece
   assert.is(budget.held, 0, 'and all of it is given back');
 });
 
+test('the start of a small frame does not hold the room of the large one before it', () => {
+  const budget = new HeldBytes(1 << 21);
+  const seen: number[] = [];
+  const reader = new FrameReader(
+    1 << 20,
+    (frame) => seen.push(frame.length),
+    () => assert.unreachable(),
+    budget,
+  );
+  const bytes = encodeFrames([Buffer.alloc(1 << 20), Buffer.from('small')]);
+  reader.push(bytes.subarray(0, 100_000));
+  reader.push(bytes.subarray(100_000, -2));
+  assert.is(reader.pending, 3);
+  assert.is(budget.held, 0);
+  reader.push(bytes.subarray(-2));
+  assert.equal(seen, [1 << 20, 5]);
+  assert.is(reader.pending, 0);
+});
+
 test('readers share what they may hold; small messages are taken whatever the others hold', () => {
   const budget = new HeldBytes(100_000);
   const excesses: Excess[] = [];
