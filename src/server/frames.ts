@@ -11,9 +11,18 @@ const HEADER_BYTES = 4;
 /** A reader may always hold so much: a bound on all of them must not refuse the small messages of everybody else. */
 const SMALL_BYTES = 4096;
 
-/** What all readers of a process hold together, of frames that have come in part. In bytes. */
+interface Holder {
+  /** Told to give back all that it holds, for another one that holds less. */
+  giveUp(): void;
+}
+
+/**
+ * What all readers of a process hold together, of frames that have come in part. In bytes. Where it is too much, those that hold most
+ * give up: who sends large messages, many at a time, is not to have the smaller ones of others refused.
+ */
 export class HeldBytes {
   readonly max: number;
+  readonly #holders = new Map<Holder, number>();
   #held = 0;
 
   constructor(max: number) {
@@ -24,27 +33,42 @@ export class HeldBytes {
     return this.#held;
   }
 
-  /** False, and nothing has changed, when that is too much. */
-  take(bytes: number): boolean {
-    if (this.#held + bytes > this.max) return false;
-    this.#held += bytes;
+  /** `bytes` are all that this holder is to hold from now on. False, and nothing has changed for it, when that is too much. */
+  hold(holder: Holder, bytes: number): boolean {
+    const before = this.#holders.get(holder) ?? 0;
+    while (this.#held - before + bytes > this.max) {
+      const largest = this.#largest();
+      if (largest === undefined || largest.bytes <= bytes) return false;
+      this.#set(largest.holder, 0);
+      largest.holder.giveUp();
+    }
+    this.#set(holder, bytes);
     return true;
   }
 
-  give(bytes: number): void {
-    this.#held -= bytes;
+  #set(holder: Holder, bytes: number): void {
+    this.#held += bytes - (this.#holders.get(holder) ?? 0);
+    if (bytes === 0) this.#holders.delete(holder);
+    else this.#holders.set(holder, bytes);
+  }
+
+  #largest(): { readonly holder: Holder; readonly bytes: number } | undefined {
+    let largest: { holder: Holder; bytes: number } | undefined;
+    for (const [holder, bytes] of this.#holders)
+      if (bytes > (largest?.bytes ?? 0)) largest = { holder, bytes };
+    return largest;
   }
 }
 
 /** Why a reader has stopped by itself. */
 export type Excess =
   | { readonly kind: 'frame'; readonly announced: number }
-  /** All readers together hold as much as they may. */
+  /** All readers together hold as much as they may, and this one the most. */
   | { readonly kind: 'held' };
 
 const NOTHING = Buffer.alloc(0);
 
-export class FrameReader {
+export class FrameReader implements Holder {
   readonly #maxBytes: number;
   readonly #onFrame: (frame: Buffer) => void;
   readonly #onExcess: (excess: Excess) => void;
@@ -83,6 +107,11 @@ export class FrameReader {
     this.#release();
   }
 
+  giveUp(): void {
+    this.stop();
+    this.#onExcess({ kind: 'held' });
+  }
+
   push(chunk: Buffer): void {
     if (this.#stopped) return;
     if (this.#size === 0) {
@@ -101,7 +130,7 @@ export class FrameReader {
   #keepOnly(from: number): void {
     const room = this.#room;
     const rest = room.subarray(from, this.#size);
-    this.#budget?.give(countedBytes(room.length));
+    if (room.length > SMALL_BYTES) this.#budget?.hold(this, 0);
     this.#room = NOTHING;
     this.#size = 0;
     if (rest.length > 0) this.#hold(rest);
@@ -143,8 +172,7 @@ export class FrameReader {
   #hold(bytes: Buffer): boolean {
     const size = this.#size + bytes.length;
     if (size > this.#room.length && !this.#grow(size)) {
-      this.stop();
-      this.#onExcess({ kind: 'held' });
+      this.giveUp();
       return false;
     }
     bytes.copy(this.#room, this.#size);
@@ -156,7 +184,7 @@ export class FrameReader {
   #grow(size: number): boolean {
     const needed = Math.max(size, this.#wanted);
     const length = Math.max(size, Math.min(2 * this.#room.length, needed));
-    if (this.#budget?.take(countedBytes(length) - countedBytes(this.#room.length)) === false) return false;
+    if (this.#budget?.hold(this, countedBytes(length)) === false) return false;
     const room = Buffer.allocUnsafeSlow(length);
     this.#room.copy(room, 0, 0, this.#size);
     this.#room.fill(0);

@@ -151,6 +151,31 @@ test('readers share what they may hold; small messages are taken whatever the ot
   assert.is(excesses.length, 1, 'there is room again');
 });
 
+test('where there is no room, who holds most gives up: large messages do not have the smaller ones of others refused', () => {
+  const budget = new HeldBytes(1_000_000);
+  const refused: string[] = [];
+  const reader = (name: string): FrameReader =>
+    new FrameReader(
+      1 << 20,
+      () => assert.unreachable(),
+      () => refused.push(name),
+      budget,
+    );
+  const half = (bytes: number): Buffer => encodeFrames([Buffer.alloc(bytes)]).subarray(0, bytes / 2);
+  const large = ['first', 'second', 'third'].map(reader);
+  for (const one of large) one.push(half(620_000));
+  assert.equal(refused, []);
+  const small = reader('small');
+  small.push(half(200_000));
+  assert.is(refused.length, 1);
+  assert.not(refused.includes('small'));
+  assert.is(small.pending, 100_000 - 4);
+  reader('larger').push(half(1_000_000));
+  assert.equal(refused.slice(1), ['larger']);
+  for (const one of [...large, small]) one.stop();
+  assert.is(budget.held, 0);
+});
+
 test('nothing is delivered after stop, not even what is in the same chunk', () => {
   const seen: string[] = [];
   const reader: FrameReader = new FrameReader(
