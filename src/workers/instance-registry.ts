@@ -4,6 +4,8 @@ import { LRUCache } from 'lru-cache';
 import type { StartedInstance } from './messages.ts';
 
 const MAX_INSTANCES = 5000;
+/** Of all configurations together, as JSON: a new worker gets them all in one message. Kong's have a few hundred bytes each. */
+const MAX_TOTAL_LENGTH = 64 * 1024 * 1024;
 const MAX_ID = 0x7fff_ffff;
 
 interface Waiting {
@@ -12,7 +14,11 @@ interface Waiting {
 }
 
 export class InstanceRegistry {
-  readonly #instances = new LRUCache<number, StartedInstance>({ max: MAX_INSTANCES });
+  readonly #instances = new LRUCache<number, StartedInstance>({
+    max: MAX_INSTANCES,
+    maxSize: MAX_TOTAL_LENGTH,
+    sizeCalculation: ({ config }) => 1 + (JSON.stringify(config) ?? '').length,
+  });
   readonly #waiting = new Map<number, Waiting>();
   /** From a random number on: ids must not repeat over restarts (see src/server/instances.ts). */
   #nextId = randomInt(1, MAX_ID);
