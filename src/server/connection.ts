@@ -153,6 +153,8 @@ export class Connection {
         this.#fail(new HkaError('HKA_PROTOCOL', 'a reply to nothing'));
         return;
       }
+      // Its handler may not be done yet; what comes after an exit means nothing.
+      if (event.state === 'exited') return;
       this.#event = undefined;
     }
     let call: RpcCall;

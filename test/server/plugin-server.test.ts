@@ -451,6 +451,30 @@ test('a peer that sends calls and never reads is cut off', async () => {
   peer.close();
 });
 
+test('a call that comes after an exit, before the handler is done, begins nothing, and the event is counted to its end', async () => {
+  let done = (): void => undefined;
+  let began = 0;
+  access = async (kong) => {
+    began += 1;
+    await kong.response.exit(401, '{}', {});
+    await new Promise<void>((resolve) => (done = resolve));
+  };
+  const { peer, instance } = await opened();
+  const call = { instance_id: instance, event_name: 'access' };
+  peer.sendCall('cmd_handle_event', call);
+  assert.is(String(await peer.readFrame()), 'kong.response.exit');
+  await peer.readFrame();
+  peer.sendCall('cmd_handle_event', call);
+  // Whatever it does with the call, it has done it once another connection is answered.
+  const other = await opened();
+  assert.is(began, 1);
+  done();
+  for (const one of [peer, other.peer]) one.close();
+  const started = performance.now();
+  await server.close();
+  assert.ok(performance.now() - started < OPTIONS.drainMs / 2, 'no event is waited for that has ended');
+});
+
 test('a message of any size reaches a peer that reads: the body of a request may be as large as the operator allows', async () => {
   const body = Buffer.alloc(12 << 20, 'x');
   access = async (kong) => {
