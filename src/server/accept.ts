@@ -23,7 +23,7 @@ interface ListeningHandle {
 export function acceptInto(server: Server, accepted: Accepted): void {
   const handle = handleOf(server);
   if (handle === undefined) {
-    server.on('connection', (socket) => accepted((onBytes) => socket.on('data', onBytes)));
+    server.on('connection', (socket) => accepted((onBytes) => socket.on('data', clearingAfter(onBytes))));
     return;
   }
   const usual = handle.onconnection;
@@ -39,6 +39,7 @@ function handleOf(server: Server): ListeningHandle | undefined {
 }
 
 function readShared(handle: object, onBytes: (bytes: Buffer) => void): Socket {
+  const taken = clearingAfter(onBytes);
   const options = {
     handle,
     readable: true,
@@ -48,9 +49,7 @@ function readShared(handle: object, onBytes: (bytes: Buffer) => void): Socket {
     onread: {
       buffer: BUFFER,
       callback: (length: number) => {
-        onBytes(BUFFER.subarray(0, length));
-        // Keys were in it.
-        BUFFER.fill(0, 0, length);
+        taken(BUFFER.subarray(0, length));
         return true;
       },
     },
@@ -59,4 +58,12 @@ function readShared(handle: object, onBytes: (bytes: Buffer) => void): Socket {
   socket.once('end', () => socket.destroy());
   socket.resume();
   return socket;
+}
+
+/** Keys are in what is read. */
+function clearingAfter(onBytes: (bytes: Buffer) => void): (bytes: Buffer) => void {
+  return (bytes) => {
+    onBytes(bytes);
+    bytes.fill(0);
+  };
 }

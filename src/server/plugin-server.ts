@@ -4,7 +4,7 @@
  */
 import { createServer, type Server } from 'node:net';
 import { errnoOf } from '../lib/errors.ts';
-import { createLogLimiter, createLogOnce, type Logger } from '../lib/logger.ts';
+import { createLogOnce, type Logger } from '../lib/logger.ts';
 import type { PluginDefinition } from '../plugin/kong.ts';
 import { acceptInto, READ_BYTES, type Accepted } from './accept.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
@@ -42,11 +42,9 @@ const LEAVE_EVERY_MS = 50;
 export class PluginServer {
   readonly instances = new InstanceTable(MAX_INSTANCES);
   readonly #options: PluginServerOptions;
-  readonly #logger: Logger;
   readonly #now: () => number;
   readonly #context: ConnectionContext;
   readonly #connections = new Set<Connection>();
-  readonly #limitLog = createLogLimiter(LOG_MS);
   readonly #listeners = new Set<Server>();
   readonly #pacing = new Pacing();
   #runningEvents = 0;
@@ -64,7 +62,6 @@ export class PluginServer {
   ) {
     this.#options = options;
     this.#now = now;
-    this.#logger = logger;
     this.#context = {
       plugins: new Map(plugins.map((plugin) => [plugin.name, plugin])),
       instances: this.instances,
@@ -118,8 +115,11 @@ export class PluginServer {
     acceptInto(listener, (begin) => this.#accept(begin));
     listener.on('error', (error) =>
       // EMFILE and the like: the next connection may work again.
-      this.#limitLog(`socket ${errnoOf(error)}`, () =>
-        this.#logger.error({ err: { message: error.message } }, 'a connection could not be taken'),
+      this.#context.logOnce(
+        `socket ${errnoOf(error)}`,
+        'error',
+        { err: { message: error.message } },
+        'a connection could not be taken',
       ),
     );
     this.#sweep ??= setInterval(() => {
@@ -171,11 +171,11 @@ export class PluginServer {
       this.#connections.add(new Connection(begin, this.#context));
       return;
     }
-    this.#limitLog('connections', (heldBack) =>
-      this.#logger.warn(
-        { connections: this.#connections.size, heldBack },
-        'server.max_connections reached; connection closed',
-      ),
+    this.#context.logOnce(
+      'connections',
+      'warn',
+      { connections: this.#connections.size },
+      'server.max_connections reached; connection closed',
     );
     begin(() => undefined).destroy();
   }
