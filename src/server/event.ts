@@ -26,6 +26,8 @@ export class ServerEvent implements PdkChannel, KongEvent {
   readonly #replies: (PendingReply | undefined)[] = [];
   #queue: Buffer[] = [];
   #flushScheduled = false;
+  /** Whether Kong has replied to all that was asked for at some time. */
+  #hasReplied = false;
   #state: EventState = 'running';
   readonly #ending = new Ending();
 
@@ -42,9 +44,12 @@ export class ServerEvent implements PdkChannel, KongEvent {
     return this.#replies.length;
   }
 
-  /** Whether the handler has asked Kong for something and not got it yet. */
+  /**
+   * Whether Kong has not yet replied to what the handler has asked for first, which it does at once. For what is asked for later it
+   * may have to wait itself: for a body, say, until its client has sent it.
+   */
   get isWaiting(): boolean {
-    return this.#state === 'running' && this.#replies.length > 0;
+    return this.#state === 'running' && !this.#hasReplied && this.#replies.length > 0;
   }
 
   get endReason(): Error | undefined {
@@ -111,6 +116,7 @@ export class ServerEvent implements PdkChannel, KongEvent {
   takeReply(reply: Buffer): boolean {
     if (this.#replies.length === 0) return false;
     this.#replies.shift()?.settle(reply);
+    if (this.#replies.length === 0) this.#hasReplied = true;
     return true;
   }
 

@@ -35,6 +35,12 @@ class Peer {
   send: (bytes: Buffer) => void = () => undefined;
   readonly instances = new InstanceTable(10);
   readonly heldBytes = new HeldBytes(1 << 20);
+  waiting = 0;
+  readonly pacing = Object.assign(new Pacing(), {
+    countWaiting: (by: 1 | -1) => {
+      this.waiting += by;
+    },
+  });
   readonly connection = new Connection(
     (onBytes) => {
       this.send = onBytes;
@@ -50,13 +56,20 @@ class Peer {
       eventDeadlineMs: 1000,
       maxFrameBytes: 1 << 20,
       heldBytes: this.heldBytes,
-      pacing: new Pacing(),
+      pacing: this.pacing,
       onClosed: () => undefined,
       countEvent: () => undefined,
       isDraining: () => false,
       mayLeave: () => false,
     },
   );
+
+  /** Kong's call that begins an event of such an instance. */
+  event(plugin: PluginInstance): void {
+    const { id } = this.instances.add({ ...PLUGIN, start: () => plugin }, plugin);
+    const event = { instance_id: id, event_name: 'access' };
+    this.send(encodeFrames([encode('RpcCall', { sequence: 1, cmd_handle_event: event })]));
+  }
 }
 
 const CALL = encodeFrames([encode('RpcCall', { sequence: 1, cmd_close_instance: { instance_id: 1 } })]);
@@ -75,16 +88,7 @@ test('half a message outside of an event is not waited for for ever, and what it
 
 test('nor is half a reply that an ended event is still owed', async () => {
   const peer = new Peer();
-  const plugin: PluginInstance = { access: (kong) => kong.log.err('a call whose reply nobody waits for') };
-  const instance = peer.instances.add({ ...PLUGIN, start: () => plugin }, plugin);
-  peer.send(
-    encodeFrames([
-      encode('RpcCall', {
-        sequence: 1,
-        cmd_handle_event: { instance_id: instance.id, event_name: 'access' },
-      }),
-    ]),
-  );
+  peer.event({ access: (kong) => kong.log.err('a call whose reply nobody waits for') });
   await eventually('the event has ended', () => peer.written.length === 1);
   const now = performance.now();
   peer.send(encodeFrames([Buffer.alloc(100_000)]).subarray(0, 50_000));
@@ -122,6 +126,24 @@ test('what waits for a peer that does not read is little before it is cut off', 
   for (let count = 0; count < 10_000 && !peer.socket.destroyed; count += 1) peer.send(CALL);
   assert.ok(peer.socket.destroyed);
   assert.ok(peer.socket.writableLength < 100_000, `${peer.socket.writableLength} bytes wait`);
+});
+
+test('an event that waits for a body is none that a crowd is made of: Kong waits for its client, which may be slow', async () => {
+  const peer = new Peer();
+  peer.event({
+    access: async (kong) => {
+      await kong.request.get_header('apikey');
+      await Promise.all([kong.request.get_method(), kong.request.get_raw_body()]);
+    },
+  });
+  assert.is(peer.waiting, 1);
+  await eventually('the header is asked for', () => peer.written.length === 1);
+  peer.send(encodeFrames([encode('String', { v: 'a key' })]));
+  assert.is(peer.waiting, 0);
+  await eventually('method and body are asked for', () => peer.written.length === 2);
+  peer.send(encodeFrames([encode('String', { v: 'POST' })]));
+  assert.is(peer.waiting, 0);
+  peer.connection.destroy();
 });
 
 test.run();
