@@ -10,6 +10,7 @@ import { silentLogger } from '../src/lib/logger.ts';
 import type { Kong } from '../src/plugin/kong.ts';
 import { SocketServer } from '../src/server/socket-server.ts';
 import { realKongBinary, startGateway } from '../test/helpers/kong/gateway.ts';
+import { goPeer, goPeerAbsence, stockPeer, type Peer } from '../test/helpers/peers/peers.ts';
 import { median, printCells, startFixedUpstream } from './gateway.ts';
 import { closedLoop } from './load.ts';
 
@@ -89,7 +90,10 @@ async function serve(folder: string): Promise<void> {
 
 export interface ExchangeRow {
   readonly name: string;
+  /** Share of "no plugin". */
   readonly ratio: number;
+  /** Share of go-pdk with one call; absent without Go. */
+  readonly goRatio?: number;
   readonly p50Ms: number;
 }
 
@@ -105,7 +109,7 @@ export async function benchExchange(
   const child = fork(import.meta.filename, [folder]);
   await new Promise((done) => child.once('message', done));
   const upstream = await startFixedUpstream();
-  const plugins = CANDIDATES.map((_, index) => {
+  const definitions = CANDIDATES.map((_, index) => {
     const dump = {
       Protocol: 'ProtoBuf:1',
       Plugins: [
@@ -125,10 +129,32 @@ export async function benchExchange(
     writeFileSync(file, JSON.stringify(dump));
     return { name: `c${index}`, socket: join(folder, `c${index}.sock`), queryCommand: `cat ${file}` };
   });
+  // What others need for a single call, which decides nothing: the bound for what more calls can reach.
+  const stock = stockPeer('peer-js');
+  const absence = goPeerAbsence();
+  const go = absence === undefined ? goPeer() : undefined;
+  if (absence !== undefined) write(`\nskipped: go-pdk: ${absence}\n`);
+  const peers: readonly (readonly [string, Peer])[] = [
+    ...(go === undefined ? [] : [['go-pdk, one call', go] as const]),
+    ['stock JS server, one call', stock],
+  ];
+  for (const [, peer] of peers) await peer.start();
+  const subjects = [
+    ...peers.map(([name, { pluginName, definition }]) => ({
+      name,
+      plugin: { name: pluginName, config: { bench: 1 } },
+      definition,
+    })),
+    ...CANDIDATES.map(([name], index) => ({
+      name,
+      plugin: { name: `c${index}`, config: {} },
+      definition: definitions[index],
+    })),
+  ];
   const gateway = await startGateway({
     workers: 1,
     extraKongConf: { proxy_access_log: 'off', log_level: 'error', upstream_keepalive_pool_size: '512' },
-    pluginServers: plugins,
+    pluginServers: subjects.flatMap(({ definition }) => definition ?? []),
     config: {
       _format_version: '3.0',
       services: [
@@ -137,42 +163,56 @@ export async function benchExchange(
           url: upstream.url,
           routes: [
             { name: 'none', paths: ['/none'] },
-            ...CANDIDATES.map((_, index) => ({
-              name: `c${index}`,
-              paths: [`/c${index}/`],
-              plugins: [{ name: `c${index}`, config: {} }],
+            ...subjects.map(({ plugin }, index) => ({
+              name: `s${index}`,
+              paths: [`/s${index}/`],
+              plugins: [plugin],
             })),
           ],
         },
       ],
     },
   });
-  const measured = CANDIDATES.map(() => ({ ratios: [] as number[], p50s: [] as number[] }));
+  const measured = subjects.map(() => ({
+    ratios: [] as number[],
+    goRatios: [] as number[],
+    p50s: [] as number[],
+  }));
   for (let round = 0; round < options.rounds; round += 1) {
     const load = { headers: { apikey: 'k'.repeat(65) }, seconds: options.seconds };
     const base = await closedLoop({ ...load, url: `${gateway.url}/none`, connections: 32 });
+    let first: number | undefined;
     for (const [index, figures] of measured.entries()) {
-      const url = `${gateway.url}/c${index}/`;
+      const url = `${gateway.url}/s${index}/`;
       const many = await closedLoop({ ...load, url, connections: 32 });
       const one = await closedLoop({ ...load, url, connections: 1 });
+      first ??= many.perSecond;
       figures.ratios.push(many.perSecond / base.perSecond);
+      figures.goRatios.push(many.perSecond / first);
       figures.p50s.push(one.p50Ms);
     }
   }
   await gateway.stop();
+  for (const [, peer] of peers) await peer.dispose();
   child.kill();
   upstream.close();
   rmSync(folder, { recursive: true, force: true });
-  const rows = CANDIDATES.map(([name], index) => ({
+  const rows = subjects.map(({ name }, index) => ({
     name,
     ratio: median(measured[index]?.ratios ?? []),
+    ...(go === undefined ? {} : { goRatio: median(measured[index]?.goRatios ?? []) }),
     p50Ms: median(measured[index]?.p50s ?? []),
   }));
   write('\nWays of asking Kong; admit stands for authenticate + set_headers\n');
   printCells(
     [
-      ['', '32 connections, share of "no plugin"', '1 connection, p50'],
-      ...rows.map(({ name, ratio, p50Ms }) => [name, ratio.toFixed(3), `${p50Ms.toFixed(3)} ms`]),
+      ['', '32 connections, share of "no plugin"', 'of go-pdk', '1 connection, p50'],
+      ...rows.map(({ name, ratio, goRatio, p50Ms }) => [
+        name,
+        ratio.toFixed(3),
+        goRatio?.toFixed(3) ?? '',
+        `${p50Ms.toFixed(3)} ms`,
+      ]),
     ],
     write,
   );
