@@ -9,6 +9,7 @@ import { findConfigFile, loadConfig, type Config } from '../runtime/config.ts';
 import { ReloadableRuntime } from '../runtime/reloadable.ts';
 import { socketFileOf, SocketServer, type SocketOptions } from '../server/socket-server.ts';
 import { Supervisor } from '../workers/supervisor.ts';
+import { startWarmUp } from '../workers/warm-up.ts';
 
 export async function serve(configFile: string | undefined): Promise<number> {
   const file = findConfigFile(configFile);
@@ -180,5 +181,7 @@ function createServer(config: Config, runtime: ReloadableRuntime, logger: Logger
     runtime.actedUpon = () => supervisor.actedUpon();
     return supervisor;
   }
-  return new SocketServer({ ...server, ...socket }, createPlugins(runtime), logger);
+  const alone = new SocketServer({ ...server, ...socket }, createPlugins(runtime), logger);
+  startWarmUp(config, () => alone.runningEvents > 0, logger);
+  return alone;
 }

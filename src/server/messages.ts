@@ -66,6 +66,14 @@ function decodeCommand(body: Buffer, command: number): { first: Buffer; second: 
   return args;
 }
 
+/** Kong's call that begins an event. */
+export function encodeEventCall(sequence: number, instanceId: number, eventName: string): Buffer {
+  return new WireWriter()
+    .varintField(1, sequence)
+    .messageField(36, (inner) => inner.varintField(1, instanceId).stringField(2, eventName))
+    .finish();
+}
+
 /** The plain return that ends an event. */
 export function encodeEventReturn(sequence: number | bigint): Buffer {
   return new WireWriter().varintField(1, sequence).finish();

@@ -112,7 +112,7 @@ export class PluginServer {
       else listener.listen(target, BACKLOG, listening);
       process.umask(umask);
     });
-    acceptInto(listener, (begin) => this.#accept(begin));
+    acceptInto(listener, (begin) => this.accept(begin));
     listener.on('error', (error) =>
       // EMFILE and the like: the next connection may work again.
       this.#context.logOnce(
@@ -166,7 +166,8 @@ export class PluginServer {
     await Promise.all(closed);
   }
 
-  #accept(begin: Parameters<Accepted>[0]): void {
+  /** Serves a connection. Those of {@link listen} come here by themselves. */
+  accept(begin: Parameters<Accepted>[0]): void {
     if (this.#connections.size < this.#options.maxConnections) {
       this.#connections.add(new Connection(begin, this.#context));
       return;

@@ -19,6 +19,7 @@ import {
   type ToSupervisor,
   type ToWorker,
 } from './messages.ts';
+import { startWarmUp } from './warm-up.ts';
 import { WorkerRuntime, type Link } from './worker-runtime.ts';
 
 interface Pending {
@@ -113,6 +114,7 @@ class Worker {
     for (const started of begin.instances) this.#take(started);
     setInterval(() => this.#beat(), BEAT_MS);
     setInterval(() => this.#handOverUsage(), USAGE_MS);
+    startWarmUp(begin.config, () => this.#server.runningEvents > 0, this.#logger);
   }
 
   onMessage(message: ToWorker, handle: SocketHandle | undefined): void {
