@@ -44,6 +44,8 @@ export async function serve(configFile: string | undefined): Promise<number> {
   }
   const metrics = await startMetrics(config, server, runtime, timings, logger);
   const admin = await startAdminIfWanted(config, logger);
+  // Workers do it themselves.
+  if (server instanceof SocketServer) startWarmUp(config, () => server.runningEvents > 0, logger);
   const reload = async (): Promise<void> => {
     try {
       const reread = withWorkers(loadConfig(file));
@@ -181,7 +183,5 @@ function createServer(config: Config, runtime: ReloadableRuntime, logger: Logger
     runtime.actedUpon = () => supervisor.actedUpon();
     return supervisor;
   }
-  const alone = new SocketServer({ ...server, ...socket }, createPlugins(runtime), logger);
-  startWarmUp(config, () => alone.runningEvents > 0, logger);
-  return alone;
+  return new SocketServer({ ...server, ...socket }, createPlugins(runtime), logger);
 }

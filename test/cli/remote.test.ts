@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import { join, relative } from 'node:path';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
+import { freePort } from '../helpers/free-port.ts';
 import { CLI, hka, install, type CommandResult, type Installation } from '../helpers/installation.ts';
 import { suite } from '../helpers/suite.ts';
 
@@ -143,7 +144,7 @@ test('more credentials than a page holds are all listed', async () => {
 });
 
 test('over TCP with a token: its role counts, and a wrong or missing one is refused', async () => {
-  const port = 20_000 + Math.floor(Math.random() * 20_000);
+  const port = await freePort();
   const made = await installation.run([
     'admin-token',
     'create',

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { eventually } from '../helpers/eventually.ts';
+import { freePort } from '../helpers/free-port.ts';
 import { CLI, endWithProcess, install, type Installation } from '../helpers/installation.ts';
 import {
   headersReply,
@@ -137,7 +138,7 @@ for (const [what, spoil, message] of [
 
 for (const workers of [1, 2]) {
   test(`metrics on loopback, with ${workers} worker(s): requests and verifications by result, and no key`, async () => {
-    const port = 20_000 + Math.floor(Math.random() * 20_000);
+    const port = await freePort();
     installation.setServer(`workers: ${workers}`);
     installation.configure([`metrics: {listen: "127.0.0.1:${port}"}`]);
     const { key } = await installation.issue('alice');

@@ -273,6 +273,17 @@ function tokenJobs(place: Place, withLease: boolean): Job[] {
   const settled = (what: string, seconds: () => number | undefined, before: number): Promise<unknown> =>
     eventually(what, async () => log.count('could not be renewed') > 0 || (seconds() ?? 0) > before);
   const lease = (): number | undefined => opened.status().secrets[0]?.leaseSeconds;
+  /** Of the database's leases, as Vault knows them. */
+  const renewals = async (): Promise<string> => {
+    const path = 'sys/leases/lookup/database/creds/app';
+    const { data } = (await vault.root('LIST', path)) as { data: { keys: string[] } };
+    const leases = data.keys.map(async (key) => {
+      const body = { lease_id: `database/creds/app/${key}` };
+      const { body: found } = await vault.call(vault.rootToken, 'PUT', 'sys/leases/lookup', body);
+      return JSON.stringify((found as { data?: { last_renewal: unknown } }).data?.last_renewal ?? null);
+    });
+    return (await Promise.all(leases)).join();
+  };
   const token = (): number | undefined => opened.status().session.tokenSeconds;
   return [
     [
@@ -319,8 +330,14 @@ function tokenJobs(place: Place, withLease: boolean): Job[] {
               time.advance(time.nextIn - 1);
               assert.is(await user(), first);
               const before = lease() ?? Infinity;
+              const renewedBefore = await renewals();
               // That of the token is due a little later; until then the lease ends with it.
               while (time.nextIn < 60_000) time.runNext();
+              // Not told by its seconds alone: those grow with the token's, too.
+              await eventually(
+                'the renewal of the lease has ended',
+                async () => log.count('could not be renewed') > 0 || (await renewals()) !== renewedBefore,
+              );
               await settled('the renewal has ended', lease, before);
               assert.is(log.count('could not be renewed'), 0, log.text());
             },
