@@ -44,8 +44,7 @@ export async function warmUp(config: Config, isBusy: () => boolean): Promise<Req
   const server = new PluginServer(config.server, [definition], silentLogger);
   const { id } = server.instances.add(definition, definition.start({}));
   for (let count = 0; count < EVENTS_OF_EACH_KIND && !isBusy(); count += 1) {
-    const bad = generateKey(config.keys.prefix).key.reveal();
-    for (const key of [good, bad]) await new Kong(server, id, key).served;
+    for (const key of [good, wrongKey(config.keys.prefix, count)]) await new Kong(server, id, key).served;
     await nextTurn();
   }
   await server.close();
@@ -57,6 +56,13 @@ export function startWarmUp(config: Config, isBusy: () => boolean, logger: Logge
   warmUp(config, isBusy).catch((error: unknown) =>
     logger.warn({ err: describeError(error) }, 'not warmed up; the first requests take a little longer'),
   );
+}
+
+/** Of one kind after the other: nobody's, mistyped, and of another form. */
+function wrongKey(prefix: string, count: number): string {
+  const nobodys = generateKey(prefix).key.reveal();
+  if (count % 3 === 0) return nobodys;
+  return count % 3 === 1 ? `${nobodys.slice(0, -1)}_` : nobodys.slice(prefix.length + 1);
 }
 
 function answerTo(isGood: boolean): VerdictAnswer {
